@@ -1,0 +1,112 @@
+// The scoreboard: two areas of shared memory through which httpd's children and the manager see each other's work.
+//
+//   Directory   written by the manager alone, mapped read-only in httpd's children: which pools and workers there are
+//   Load        written by httpd's children (and, where a line says so, the manager): claims, waiters, counters
+//
+// Numbers only: lock-free atomics, no pointer, no lock, no text. A process may be killed between any two instructions here
+// and nothing stays locked. The manager may be root while httpd's children are not: it believes nothing in Load; every index
+// from there is checked against these limits before use. Workers map neither.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace cppfcgi {
+
+inline constexpr std::uint32_t max_pools = 256;
+inline constexpr std::uint32_t max_slots = 4096;      // of all pools together
+inline constexpr std::uint32_t max_capacity = 64;     // claims that one worker can hold; a worker that says more counts as this
+inline constexpr std::uint32_t max_waiting = 1024;    // requests that wait in one pool's queue, at most
+inline constexpr std::uint32_t layout_version = 1;    // of both areas; a manager and a module that differ refuse each other
+
+// Where a worker stands. Why it is there is the manager's own knowledge.
+enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
+
+// A slot's public state in one word, so that it is always read whole.
+struct SlotState {
+  std::uint32_t generation = 0;
+  Phase phase = Phase::empty;
+  std::uint8_t capacity = 0;        // requests at the same time, 1 … max_capacity (FCGI_MAX_REQS)
+  bool is_multiplexed = false;      // FCGI_MPXS_CONNS
+  std::uint8_t connections = 0;     // FCGI_MAX_CONNS, 255 stands for 255 and more
+
+  // Connections to it may be kept: it takes more of them than requests, so a kept one holds nobody up.
+  bool is_kept() const { return connections > capacity; }
+
+  std::uint64_t pack() const {
+    return std::uint64_t{generation} << 32 | std::uint64_t{static_cast<std::uint8_t>(phase)} << 24 |
+           std::uint64_t{capacity} << 16 | std::uint64_t{is_multiplexed} << 8 | connections;
+  }
+  static SlotState unpack(std::uint64_t word) {
+    return {.generation = static_cast<std::uint32_t>(word >> 32),
+            .phase = static_cast<Phase>(word >> 24 & 0xff),
+            .capacity = static_cast<std::uint8_t>(word >> 16),
+            .is_multiplexed = (word >> 8 & 1) != 0,
+            .connections = static_cast<std::uint8_t>(word)};
+  }
+  friend bool operator==(const SlotState&, const SlotState&) = default;
+};
+
+template <class T>
+using Shared = std::atomic<T>;
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
+
+// ---- Directory: one writer, the manager ----
+
+struct SlotRow {
+  Shared<std::uint64_t> state{0};  // SlotState
+  Shared<std::int32_t> pid{0};     // 0: no worker
+  Shared<std::uint32_t> starts{0};
+  Shared<std::uint64_t> start_time{0};  // field 22 of /proc/<pid>/stat: tells the process from a later one with its pid
+};
+
+struct PoolRow {
+  Shared<std::uint64_t> key{0};  // PoolConfig::key; 0: a free row. Written last when a row is filled, first when it is freed.
+  Shared<std::uint32_t> first_slot{0};
+  Shared<std::uint32_t> slot_count{0};
+};
+
+struct Directory {
+  Shared<std::uint32_t> version{0};  // layout_version; 0: not yet begun
+  Shared<std::int32_t> manager_pid{0};
+  Shared<std::uint64_t> configuration{0};  // number of the configuration that is in force
+  PoolRow pools[max_pools];
+  SlotRow slots[max_slots];
+};
+
+// ---- Load: many writers ----
+
+// One unit of a worker's capacity. 0: free; else who holds it, and of which generation. The cells *are* the in-flight count:
+// taken by one CAS and given back by one, so that a holder killed at any point leaves either a free cell or one with its pid.
+struct ClaimCell {
+  Shared<std::uint64_t> holder{0};  // pid << 32 | generation
+};
+
+struct alignas(64) SlotLoad {
+  ClaimCell cells[max_capacity];
+  Shared<std::uint64_t> requests{0};  // fetch_add by children
+  Shared<std::uint64_t> failures{0};  // exchanges that ended without a whole answer; fetch_add by children
+};
+
+// One waiting request. The low half is a futex: the waiter sleeps on it, and who grants it a claim wakes it.
+struct WaiterCell {
+  Shared<std::uint64_t> word{0};  // see claims.cpp
+};
+
+struct alignas(64) PoolLoad {
+  Shared<std::uint32_t> head{0};  // ticket of the first that may still wait; CAS
+  Shared<std::uint32_t> tail{0};  // the next ticket; CAS
+  Shared<std::uint64_t> requests{0};
+  Shared<std::uint64_t> refused{0};    // queue full
+  Shared<std::uint64_t> timed_out{0};  // waited too long
+  WaiterCell waiters[max_waiting];
+};
+
+struct Load {
+  Shared<std::uint32_t> version{0};
+  PoolLoad pools[max_pools];
+  SlotLoad slots[max_slots];
+};
+
+}  // namespace cppfcgi
