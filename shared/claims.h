@@ -1,7 +1,7 @@
-// Claims: who may use which worker. A claim is a lease on one unit of a worker's capacity, taken and given back by CAS in
-// Load; requests that find none wait in their pool's queue, first come first served, and are *handed* a claim by whoever frees one.
-// Pure but for the futex wake that is passed in. Any thread of any process may call; nothing here blocks.
-// Every loop is bounded and every index checked, since the manager calls it on memory that children write.
+// Claims: who may use which worker. A claim is a lease on one unit of a worker's capacity, taken and given back by CAS
+// in Load; requests that find none wait in their pool's queue, first come first served, and are *handed* a claim by
+// whoever frees one. Pure but for the futex wake that is passed in. Any thread of any process may call; nothing here
+// blocks. Every loop is bounded and every index checked, since the manager calls it on memory that children write.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace cppfcgi {
 struct Claim {
   std::uint32_t slot = 0;  // index into Directory::slots
   std::uint32_t cell = 0;
-  SlotState worker;        // as it was when the claim was made
+  SlotState worker;  // as it was when the claim was made
   friend bool operator==(const Claim&, const Claim&) = default;
 };
 
@@ -33,14 +33,15 @@ class Claims {
   // The row of the pool with this key, or nullopt.
   std::optional<std::uint32_t> find_pool(std::uint64_t key) const;
 
-  // The least busy ready worker below its capacity, lowest slot first; not `avoid` (a slot that just refused) if another will do.
+  // The least busy ready worker below its capacity, lowest slot first; not `avoid` (a slot that just refused) if
+  // another will do.
   std::optional<Claim> try_claim(std::uint32_t pool, std::int32_t pid, std::optional<std::uint32_t> avoid = {});
 
   // Gives the claim back, or hands it to the first that waits. Twice is harmless.
   void release(std::uint32_t pool, const Claim& claim, std::int32_t pid);
 
-  // Queues up. nullopt: `limit` requests wait already. After it, try_claim once more (a claim may have come free in between).
-  // `is_first` says that nobody waited before: time to nudge the manager.
+  // Queues up. nullopt: `limit` requests wait already. After it, try_claim once more (a claim may have come free in
+  // between). `is_first` says that nobody waited before: time to nudge the manager.
   struct Queued {
     Ticket ticket;
     bool is_first = false;
@@ -55,8 +56,9 @@ class Claims {
   // Leaves the queue. A claim that was granted meanwhile comes back: use or release it.
   std::optional<Claim> leave(const Ticket& ticket, std::int32_t pid);
 
-  // Hands free capacity to those who wait: after a worker became ready.
-  void dispatch(std::uint32_t pool);
+  // Hands free capacity to those who wait: after a worker became ready. `pid` is the caller's, which holds each claim
+  // for a moment.
+  void dispatch(std::uint32_t pool, std::int32_t pid);
 
   // Takes back all that a dead process held or waited for; the number of claims freed.
   std::uint32_t sweep(std::int32_t dead_pid);
@@ -73,6 +75,7 @@ class Claims {
   Span slots_of(std::uint32_t pool) const;
   std::optional<Claim> take(std::uint32_t slot, std::int32_t pid);
   bool hand_over(std::uint32_t pool, const Claim& claim, std::uint64_t holder);
+  void pass_over(std::uint32_t pool, std::uint32_t ticket);
 
   const Directory* directory_;
   Load* load_;

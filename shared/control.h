@@ -1,5 +1,6 @@
-// The control socket between httpd's parent (or cppfcgictl, later) and the manager: SOCK_SEQPACKET, one message a packet, a few
-// descriptors with it. Long text (a configuration) travels as a memfd. A shell: makes system calls, never blocks beyond its deadline.
+// The control socket between httpd's parent (or cppfcgictl, later) and the manager: SOCK_SEQPACKET, one message a
+// packet, a few descriptors with it. Long text (a configuration) travels as a memfd. A shell: makes system calls, never
+// blocks beyond its deadline.
 #pragma once
 
 #include <chrono>
@@ -13,10 +14,12 @@
 namespace cppfcgi {
 
 enum class MessageKind : std::uint32_t {
-  configure = 1,         // to the manager; descriptors: the JSON of a Configuration (memfd), and the error log to write to from now on
-  configured = 2,        // from it: `number` is in force, every pool has its row in the directory
-  refused = 3,           // from it: `number` is not; text says why
-  generation_ended = 4,  // to it: httpd's children that knew configurations before `number` are gone: removed pools may end
+  configure =
+      1,  // to the manager; descriptors: the JSON of a Configuration (memfd), and the error log to write to from now on
+  configured = 2,  // from it: `number` is in force, every pool has its row in the directory
+  refused = 3,     // from it: `number` is not; text says why
+  generation_ended =
+      4,  // to it: httpd's children that knew configurations before `number` are gone: removed pools may end
 };
 
 struct Message {

@@ -32,7 +32,8 @@ Result<Fd> make_shared_memory(const char* name, std::size_t bytes) {
   if (!memory) return posix_error(context, errno);
   if (ftruncate(memory.get(), static_cast<off_t>(bytes)) < 0) return posix_error(context, errno);
   if (fchmod(memory.get(), 0600) < 0) return posix_error(context, errno);
-  if (fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) return posix_error(context, errno);
+  if (fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+    return posix_error(context, errno);
   return memory;
 }
 

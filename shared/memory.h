@@ -1,5 +1,5 @@
-// SharedMemory: a memfd (anonymous memory that is passed by descriptor), and Mapping: a view of one. The descriptor may be
-// closed once it is mapped. A shell: makes system calls. Errors name the size and the reason.
+// SharedMemory: a memfd (anonymous memory that is passed by descriptor), and Mapping: a view of one. The descriptor may
+// be closed once it is mapped. A shell: makes system calls. Errors name the size and the reason.
 #pragma once
 
 #include <boost/interprocess/mapped_region.hpp>
@@ -10,7 +10,8 @@
 
 namespace cppfcgi {
 
-// New zero-filled memory of this size, sealed against resizing (a shrunk file would kill its readers by SIGBUS), for the owner alone.
+// New zero-filled memory of this size, sealed against resizing (a shrunk file would kill its readers by SIGBUS), for
+// the owner alone.
 Result<Fd> make_shared_memory(const char* name, std::size_t bytes);
 
 // A second descriptor of the same memory that can never be made writable again, not even by mprotect.

@@ -36,8 +36,8 @@ class PairCursor {
 };
 
 // Writes a PARAMS stream to `out`, straight into records: each is filled, and a pair is split across records only where
-// it alone exceeds one (php-cgi resets on a split pair). finish() ends the last record and adds the empty one that ends the
-// stream. `out` is borrowed until then, and nothing else may be appended to it meanwhile.
+// it alone exceeds one (php-cgi resets on a split pair). finish() ends the last record and adds the empty one that ends
+// the stream. `out` is borrowed until then, and nothing else may be appended to it meanwhile.
 class ParamsWriter {
  public:
   ParamsWriter(std::string& out, std::uint16_t id) : out_(out), id_(id) {}

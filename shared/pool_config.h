@@ -1,5 +1,5 @@
-// PoolConfig: everything that the manager must know to keep one pool, and its form in JSON, which is the same in httpd's
-// message to the manager and in the file of a manager that stands alone. Pure.
+// PoolConfig: everything that the manager must know to keep one pool, and its form in JSON, which is the same in
+// httpd's message to the manager and in the file of a manager that stands alone. Pure.
 #pragma once
 
 #include <chrono>
@@ -12,19 +12,21 @@
 namespace cppfcgi {
 
 struct PoolConfig {
-  std::string name;     // for logs: "/srv/a/app.fcgi", or with more where that is ambiguous
-  std::string program;  // absolute path
+  std::string name;                      // for logs: "/srv/a/app.fcgi", or with more where that is ambiguous
+  std::string program;                   // absolute path
   std::vector<std::string> arguments;    // beyond argv[0]
   std::vector<std::string> environment;  // "NAME=value", the whole of it
   std::uint32_t processes = 1;
   std::uint32_t listen_queue_depth = 100;
-  int priority = 0;                                       // nice value, 0 … 19
-  std::chrono::milliseconds init_start_delay{0};          // between the first starts of the pool's workers
-  std::chrono::milliseconds restart_delay{60'000};        // the longest pause between tries to start a worker that dies early
-  std::chrono::milliseconds min_server_life{0};           // a worker that died younger than this died early; 0: only before it was ready
-  std::chrono::milliseconds ready_timeout{1'000};         // a worker silent for this long counts as ready, capacity 1
-  std::chrono::milliseconds stop_grace{2'000};            // from SIGTERM to SIGKILL
-  std::string scope;  // who shares it: "" for the whole server, else the virtual host's name and port; part of the identity
+  int priority = 0;                                 // nice value, 0 … 19
+  std::chrono::milliseconds init_start_delay{0};    // between the first starts of the pool's workers
+  std::chrono::milliseconds restart_delay{60'000};  // the longest pause between tries to start a worker that dies early
+  std::chrono::milliseconds min_server_life{
+      0};  // a worker that died younger than this died early; 0: only before it was ready
+  std::chrono::milliseconds ready_timeout{1'000};  // a worker silent for this long counts as ready, capacity 1
+  std::chrono::milliseconds stop_grace{2'000};     // from SIGTERM to SIGKILL
+  std::string
+      scope;  // who shares it: "" for the whole server, else the virtual host's name and port; part of the identity
 
   // Identity: two configurations with the same key are the same pool, which keeps its workers over a restart. Never 0.
   std::uint64_t key() const;
@@ -43,7 +45,7 @@ Result<Configuration> configuration_from_json(std::string_view text);
 
 // Where slot `index` (0 … processes - 1) of a pool listens: "<folder>/<16 hex digits>.<index>".
 std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index);
-inline constexpr std::size_t max_socket_path_bytes = 107;  // sockaddr_un::sun_path less its NUL
+inline constexpr std::size_t max_socket_path_bytes = 107;         // sockaddr_un::sun_path less its NUL
 inline constexpr std::size_t socket_name_bytes = 1 + 16 + 1 + 4;  // what socket_path adds to the folder, at most
 
 }  // namespace cppfcgi

@@ -1,5 +1,6 @@
 // FastCGI 1.0 records (section 3.3 and 8): headers out and in, and whole streams of them.
-// Pure: no system call, no clock, no allocation while reading. Not thread-safe; one reader per direction of a connection.
+// Pure: no system call, no clock, no allocation while reading. Not thread-safe; one reader per direction of a
+// connection.
 #pragma once
 
 #include <array>
@@ -60,7 +61,8 @@ constexpr std::uint8_t padding_for(std::size_t content_bytes) {
 }
 
 // Cuts a byte stream into records, however the bytes arrive. Content is handed on where it lies, in as many fragments
-// as it came in; padding is swallowed. After `violation` (a version other than 1) the reader stays there: close the connection.
+// as it came in; padding is swallowed. After `violation` (a version other than 1) the reader stays there: close the
+// connection.
 class RecordReader {
  public:
   enum class Kind { need_more, fragment, violation };
@@ -91,7 +93,8 @@ class RecordReader {
 
 // Appenders: each adds whole records, padded, to `out`.
 void append_record(std::string& out, RecordType type, std::uint16_t id, std::string_view content);  // <= 65,535 bytes
-void append_stream(std::string& out, RecordType type, std::uint16_t id, std::string_view content);  // split; nothing for ""
+void append_stream(std::string& out, RecordType type, std::uint16_t id,
+                   std::string_view content);  // split; nothing for ""
 void append_begin_request(std::string& out, std::uint16_t id, Role role, std::uint8_t flags);
 void append_end_request(std::string& out, std::uint16_t id, std::uint32_t app_status, ProtocolStatus status);
 void append_unknown_type(std::string& out, std::uint8_t type);

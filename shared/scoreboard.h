@@ -3,9 +3,9 @@
 //   Directory   written by the manager alone, mapped read-only in httpd's children: which pools and workers there are
 //   Load        written by httpd's children (and, where a line says so, the manager): claims, waiters, counters
 //
-// Numbers only: lock-free atomics, no pointer, no lock, no text. A process may be killed between any two instructions here
-// and nothing stays locked. The manager may be root while httpd's children are not: it believes nothing in Load; every index
-// from there is checked against these limits before use. Workers map neither.
+// Numbers only: lock-free atomics, no pointer, no lock, no text. A process may be killed between any two instructions
+// here and nothing stays locked. The manager may be root while httpd's children are not: it believes nothing in Load;
+// every index from there is checked against these limits before use. Workers map neither.
 #pragma once
 
 #include <atomic>
@@ -15,10 +15,12 @@
 namespace cppfcgi {
 
 inline constexpr std::uint32_t max_pools = 256;
-inline constexpr std::uint32_t max_slots = 4096;      // of all pools together
-inline constexpr std::uint32_t max_capacity = 64;     // claims that one worker can hold; a worker that says more counts as this
-inline constexpr std::uint32_t max_waiting = 1024;    // requests that wait in one pool's queue, at most
-inline constexpr std::uint32_t layout_version = 1;    // of both areas; a manager and a module that differ refuse each other
+inline constexpr std::uint32_t max_slots = 4096;  // of all pools together
+inline constexpr std::uint32_t max_capacity =
+    64;  // claims that one worker can hold; a worker that says more counts as this
+inline constexpr std::uint32_t max_waiting = 1024;  // requests that wait in one pool's queue, at most
+inline constexpr std::uint32_t layout_version =
+    1;  // of both areas; a manager and a module that differ refuse each other
 
 // Where a worker stands. Why it is there is the manager's own knowledge.
 enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
@@ -27,9 +29,9 @@ enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
 struct SlotState {
   std::uint32_t generation = 0;
   Phase phase = Phase::empty;
-  std::uint8_t capacity = 0;        // requests at the same time, 1 … max_capacity (FCGI_MAX_REQS)
-  bool is_multiplexed = false;      // FCGI_MPXS_CONNS
-  std::uint8_t connections = 0;     // FCGI_MAX_CONNS, 255 stands for 255 and more
+  std::uint8_t capacity = 0;     // requests at the same time, 1 … max_capacity (FCGI_MAX_REQS)
+  bool is_multiplexed = false;   // FCGI_MPXS_CONNS
+  std::uint8_t connections = 0;  // FCGI_MAX_CONNS, 255 stands for 255 and more
 
   // Connections to it may be kept: it takes more of them than requests, so a kept one holds nobody up.
   bool is_kept() const { return connections > capacity; }
@@ -62,7 +64,8 @@ struct SlotRow {
 };
 
 struct PoolRow {
-  Shared<std::uint64_t> key{0};  // PoolConfig::key; 0: a free row. Written last when a row is filled, first when it is freed.
+  Shared<std::uint64_t> key{
+      0};  // PoolConfig::key; 0: a free row. Written last when a row is filled, first when it is freed.
   Shared<std::uint32_t> first_slot{0};
   Shared<std::uint32_t> slot_count{0};
 };
@@ -77,8 +80,9 @@ struct Directory {
 
 // ---- Load: many writers ----
 
-// One unit of a worker's capacity. 0: free; else who holds it, and of which generation. The cells *are* the in-flight count:
-// taken by one CAS and given back by one, so that a holder killed at any point leaves either a free cell or one with its pid.
+// One unit of a worker's capacity. 0: free; else who holds it, and of which generation. The cells *are* the in-flight
+// count: taken by one CAS and given back by one, so that a holder killed at any point leaves either a free cell or one
+// with its pid.
 struct ClaimCell {
   Shared<std::uint64_t> holder{0};  // pid << 32 | generation
 };

@@ -1,6 +1,6 @@
-// The link to the manager: httpd's parent starts it, keeps its control socket and both shared areas in retained data (descriptors
-// and numbers only), sends it each new configuration, and lets httpd's children reach the areas. The only place that knows
-// about the manager's process. Hooks are called by mod_cppfcgi.cpp.
+// The link to the manager: httpd's parent starts it, keeps its control socket and both shared areas in retained data
+// (descriptors and numbers only), sends it each new configuration, and lets httpd's children reach the areas. The only
+// place that knows about the manager's process. Hooks are called by mod_cppfcgi.cpp.
 #pragma once
 
 #include <httpd.h>
@@ -12,7 +12,8 @@
 
 namespace cppfcgi {
 
-// What an httpd child needs to reach workers. One per process, made in child_init, never changed afterwards; any thread may use it.
+// What an httpd child needs to reach workers. One per process, made in child_init, never changed afterwards; any thread
+// may use it.
 struct WorkerAccess {
   const Directory* directory = nullptr;
   Load* load = nullptr;

@@ -1,0 +1,268 @@
+// A waiter's cell holds, in one word: the ticket's number (high half), what became of it (two bits), and with `waiting`
+// the waiter's pid, with `granted` the claim's slot and cell. Only the low half changes while a ticket is in use, so it
+// is the futex.
+//
+//     (older ticket) ──enqueue──▶ waiting ──hand_over──▶ granted
+//            │                       └──leave, sweep──▶ left
+//            └──hand_over: the enqueuer has drawn the number and not yet written it──▶ left; it draws another
+//
+// hand_over first gives the claim to the waiter's process and then tells the waiter. A process killed between the two
+// leaves a claim with a living process that does not know of it, until that process ends: a window of a few
+// instructions.
+#include "shared/claims.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace cppfcgi {
+namespace {
+
+enum class Fate : std::uint32_t { unused = 0, waiting = 1, granted = 2, left = 3 };
+
+constexpr std::uint32_t fate_shift = 30;
+constexpr std::uint32_t payload_mask = (1U << fate_shift) - 1;
+constexpr std::uint32_t cell_bits = 8;
+static_assert(max_capacity <= 1U << cell_bits && std::uint64_t{max_slots} << cell_bits <= payload_mask);
+
+constexpr std::uint32_t low_word(Fate fate, std::uint32_t payload) {
+  return static_cast<std::uint32_t>(fate) << fate_shift | (payload & payload_mask);
+}
+constexpr std::uint64_t word_of(std::uint32_t ticket, Fate fate, std::uint32_t payload) {
+  return std::uint64_t{ticket} << 32 | low_word(fate, payload);
+}
+constexpr std::uint32_t ticket_of(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
+constexpr Fate fate_of(std::uint64_t word) { return static_cast<Fate>(static_cast<std::uint32_t>(word) >> fate_shift); }
+constexpr std::uint32_t payload_of(std::uint64_t word) { return static_cast<std::uint32_t>(word) & payload_mask; }
+
+constexpr std::uint64_t holder_of(std::int32_t pid, std::uint32_t generation) {
+  return std::uint64_t{static_cast<std::uint32_t>(pid)} << 32 | generation;
+}
+
+std::uint32_t usable_capacity(const SlotState& state) { return std::min<std::uint32_t>(state.capacity, max_capacity); }
+
+std::uint32_t busy_cells(const SlotLoad& load, std::uint32_t capacity) {
+  std::uint32_t busy = 0;
+  for (std::uint32_t cell = 0; cell < capacity; ++cell) busy += load.cells[cell].holder.load() != 0;
+  return busy;
+}
+
+WaiterCell& waiter(PoolLoad& load, std::uint32_t ticket) { return load.waiters[ticket % max_waiting]; }
+
+}  // namespace
+
+Claims::Span Claims::slots_of(std::uint32_t pool) const {
+  const PoolRow& row = directory_->pools[pool];
+  if (row.key.load() == 0) return {};
+  const std::uint32_t first = std::min(row.first_slot.load(), max_slots);
+  return {first, std::min(row.slot_count.load(), max_slots - first)};
+}
+
+std::optional<std::uint32_t> Claims::find_pool(std::uint64_t key) const {
+  for (std::uint32_t pool = 0; pool < max_pools; ++pool) {
+    if (directory_->pools[pool].key.load() == key) return pool;
+  }
+  return std::nullopt;
+}
+
+std::optional<Claim> Claims::take(std::uint32_t slot, std::int32_t pid) {
+  const Shared<std::uint64_t>& published = directory_->slots[slot].state;
+  const std::uint64_t before = published.load();
+  const SlotState worker = SlotState::unpack(before);
+  if (worker.phase != Phase::ready) return std::nullopt;
+  const std::uint64_t holder = holder_of(pid, worker.generation);
+  for (std::uint32_t cell = 0; cell < usable_capacity(worker); ++cell) {
+    Shared<std::uint64_t>& place = load_->slots[slot].cells[cell].holder;
+    std::uint64_t free = 0;
+    if (place.load() != 0 || !place.compare_exchange_strong(free, holder)) continue;
+    // The manager sets `draining` and then counts the cells; we took a cell and now look at the phase: one of us sees
+    // the other.
+    if (published.load() == before) return Claim{slot, cell, worker};
+    std::uint64_t ours = holder;
+    place.compare_exchange_strong(ours, 0);
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::optional<Claim> Claims::try_claim(std::uint32_t pool, std::int32_t pid, std::optional<std::uint32_t> avoid) {
+  const Span slots = slots_of(pool);
+  // Another thread may take the chosen cell first; each such loss is somebody else's success, and after a few it is
+  // time to queue.
+  for (int tries = 0; tries < 8; ++tries) {
+    std::optional<std::uint32_t> best;
+    std::uint32_t least = max_capacity;
+    for (std::uint32_t slot = slots.first; slot < slots.first + slots.count && (!best || least > 0); ++slot) {
+      const SlotState worker = SlotState::unpack(directory_->slots[slot].state.load());
+      if (worker.phase != Phase::ready || slot == avoid) continue;
+      const std::uint32_t capacity = usable_capacity(worker);
+      const std::uint32_t busy = busy_cells(load_->slots[slot], capacity);
+      if (busy < capacity && (!best || busy < least)) {
+        best = slot;
+        least = busy;
+      }
+    }
+    if (!best) return avoid ? try_claim(pool, pid) : std::nullopt;
+    if (const auto claim = take(*best, pid)) return claim;
+  }
+  return std::nullopt;
+}
+
+void Claims::release(std::uint32_t pool, const Claim& claim, std::int32_t pid) {
+  if (claim.slot >= max_slots || claim.cell >= max_capacity) return;
+  std::uint64_t ours = holder_of(pid, claim.worker.generation);
+  if (hand_over(pool, claim, ours)) return;
+  if (!load_->slots[claim.slot].cells[claim.cell].holder.compare_exchange_strong(ours, 0)) return;
+  // Somebody may have queued up between the look at the queue and the cell's becoming free, and seen neither.
+  dispatch(pool, pid);
+}
+
+// True: the claim is somebody else's now, or was not ours any more.
+bool Claims::hand_over(std::uint32_t pool, const Claim& claim, std::uint64_t holder) {
+  PoolLoad& load = load_->pools[pool];
+  if (load.head.load() == load.tail.load()) return false;
+  const SlotState now = SlotState::unpack(directory_->slots[claim.slot].state.load());
+  if (now.phase != Phase::ready || now.generation != claim.worker.generation) return false;
+  if (claim.cell >= usable_capacity(now)) return false;
+
+  Shared<std::uint64_t>& place = load_->slots[claim.slot].cells[claim.cell].holder;
+  for (std::uint32_t looked_at = 0; looked_at <= max_waiting; ++looked_at) {
+    const std::uint32_t ticket = load.head.load();
+    if (ticket == load.tail.load()) return false;
+    WaiterCell& cell = waiter(load, ticket);
+    std::uint64_t word = cell.word.load();
+    if (ticket_of(word) != ticket || fate_of(word) != Fate::waiting) {
+      pass_over(pool, ticket);
+      continue;
+    }
+    const std::uint64_t theirs = holder_of(static_cast<std::int32_t>(payload_of(word)), claim.worker.generation);
+    std::uint64_t ours = holder;
+    if (!place.compare_exchange_strong(ours, theirs)) return true;
+    const std::uint64_t granted = word_of(ticket, Fate::granted, claim.slot << cell_bits | claim.cell);
+    if (cell.word.compare_exchange_strong(word, granted)) {
+      std::uint32_t head = ticket;
+      load.head.compare_exchange_strong(head, ticket + 1);
+      wake_(futex({pool, ticket}));
+      return true;
+    }
+    std::uint64_t back = theirs;
+    if (!place.compare_exchange_strong(back, holder)) return true;
+  }
+  return false;
+}
+
+// The ticket at the head has no waiter (left, or granted and not yet counted past, or drawn and not yet written): go
+// past it.
+void Claims::pass_over(std::uint32_t pool, std::uint32_t ticket) {
+  PoolLoad& load = load_->pools[pool];
+  WaiterCell& cell = waiter(load, ticket);
+  std::uint64_t word = cell.word.load();
+  const bool unwritten = ticket_of(word) != ticket || fate_of(word) == Fate::unused;
+  if (unwritten && !cell.word.compare_exchange_strong(word, word_of(ticket, Fate::left, 0))) return;
+  load.head.compare_exchange_strong(ticket, ticket + 1);
+}
+
+std::optional<Claims::Queued> Claims::enqueue(std::uint32_t pool, std::int32_t pid, std::uint32_t limit) {
+  PoolLoad& load = load_->pools[pool];
+  const std::uint32_t most = std::min(limit, max_waiting);
+  for (std::uint32_t tries = 0; tries <= max_waiting; ++tries) {
+    const std::uint32_t head = load.head.load();
+    std::uint32_t ticket = load.tail.load();
+    const std::uint32_t before = ticket - head;
+    if (before >= most) return std::nullopt;
+    if (!load.tail.compare_exchange_strong(ticket, ticket + 1)) continue;
+    WaiterCell& cell = waiter(load, ticket);
+    std::uint64_t word = cell.word.load();
+    const bool passed_over = ticket_of(word) == ticket && fate_of(word) == Fate::left;
+    if (passed_over) continue;
+    if (!cell.word.compare_exchange_strong(word, word_of(ticket, Fate::waiting, static_cast<std::uint32_t>(pid))))
+      continue;
+    return Queued{{pool, ticket}, before == 0};
+  }
+  return std::nullopt;
+}
+
+std::optional<Claim> Claims::granted(const Ticket& ticket, std::int32_t pid) const {
+  const std::uint64_t word = waiter(load_->pools[ticket.pool], ticket.number).word.load();
+  if (ticket_of(word) != ticket.number || fate_of(word) != Fate::granted) return std::nullopt;
+  const std::uint32_t slot = payload_of(word) >> cell_bits;
+  const std::uint32_t cell = payload_of(word) & ((1U << cell_bits) - 1);
+  if (slot >= max_slots || cell >= max_capacity) return std::nullopt;
+  const std::uint64_t holder = load_->slots[slot].cells[cell].holder.load();
+  Claim claim{slot, cell, SlotState::unpack(directory_->slots[slot].state.load())};
+  // The claim is on the generation that it was made on, even if another has come since; release() needs that one.
+  if (holder >> 32 == static_cast<std::uint32_t>(pid)) claim.worker.generation = static_cast<std::uint32_t>(holder);
+  return claim;
+}
+
+Shared<std::uint32_t>* Claims::futex(const Ticket& ticket) const {
+  static_assert(std::endian::native == std::endian::little, "the futex is the low half of the word");
+  return reinterpret_cast<Shared<std::uint32_t>*>(&waiter(load_->pools[ticket.pool], ticket.number).word);
+}
+
+std::uint32_t Claims::waiting_word(const Ticket&, std::int32_t pid) const {
+  return low_word(Fate::waiting, static_cast<std::uint32_t>(pid));
+}
+
+std::optional<Claim> Claims::leave(const Ticket& ticket, std::int32_t pid) {
+  PoolLoad& load = load_->pools[ticket.pool];
+  std::uint64_t word = word_of(ticket.number, Fate::waiting, static_cast<std::uint32_t>(pid));
+  if (!waiter(load, ticket.number).word.compare_exchange_strong(word, word_of(ticket.number, Fate::left, 0))) {
+    return granted(ticket, pid);
+  }
+  for (std::uint32_t gone = 0; gone < max_waiting; ++gone) {
+    const std::uint32_t head = load.head.load();
+    const std::uint64_t first = waiter(load, head).word.load();
+    if (head == load.tail.load() || ticket_of(first) != head || fate_of(first) != Fate::left) break;
+    pass_over(ticket.pool, head);
+  }
+  return std::nullopt;
+}
+
+void Claims::dispatch(std::uint32_t pool, std::int32_t pid) {
+  PoolLoad& load = load_->pools[pool];
+  for (std::uint32_t served = 0; served < max_waiting && load.head.load() != load.tail.load(); ++served) {
+    const auto claim = try_claim(pool, pid);
+    if (!claim) return;
+    std::uint64_t ours = holder_of(pid, claim->worker.generation);
+    if (hand_over(pool, *claim, ours)) continue;
+    load_->slots[claim->slot].cells[claim->cell].holder.compare_exchange_strong(ours, 0);
+  }
+}
+
+std::uint32_t Claims::sweep(std::int32_t dead_pid) {
+  std::uint32_t freed = 0;
+  for (std::uint32_t pool = 0; pool < max_pools; ++pool) {
+    const Span slots = slots_of(pool);
+    if (slots.count == 0) continue;
+    for (WaiterCell& cell : load_->pools[pool].waiters) {
+      std::uint64_t word = cell.word.load();
+      const bool theirs = fate_of(word) == Fate::waiting && payload_of(word) == static_cast<std::uint32_t>(dead_pid);
+      if (theirs) cell.word.compare_exchange_strong(word, word_of(ticket_of(word), Fate::left, 0));
+    }
+    for (std::uint32_t slot = slots.first; slot < slots.first + slots.count; ++slot) {
+      for (ClaimCell& cell : load_->slots[slot].cells) {
+        std::uint64_t holder = cell.holder.load();
+        if (holder >> 32 != static_cast<std::uint32_t>(dead_pid)) continue;
+        freed += cell.holder.compare_exchange_strong(holder, 0);
+      }
+    }
+    dispatch(pool, dead_pid);
+  }
+  return freed;
+}
+
+std::uint32_t Claims::in_flight(std::uint32_t slot, std::uint32_t generation) const {
+  std::uint32_t held = 0;
+  for (const ClaimCell& cell : load_->slots[slot].cells) {
+    const std::uint64_t holder = cell.holder.load();
+    held += holder != 0 && static_cast<std::uint32_t>(holder) == generation;
+  }
+  return held;
+}
+
+std::uint32_t Claims::waiting(std::uint32_t pool) const {
+  const PoolLoad& load = load_->pools[pool];
+  return std::min(load.tail.load() - load.head.load(), max_waiting);
+}
+
+}  // namespace cppfcgi
