@@ -46,6 +46,11 @@ std::uint32_t busy_cells(const SlotLoad& load, std::uint32_t capacity) {
   return busy;
 }
 
+// A grant from the ring's last round that its waiter has not read: it must stay until then.
+bool is_unread(std::uint32_t ticket, std::uint64_t word) {
+  return ticket_of(word) != ticket && fate_of(word) == Fate::granted;
+}
+
 WaiterCell& waiter(PoolLoad& load, std::uint32_t ticket) { return load.waiters[ticket % max_waiting]; }
 
 }  // namespace
@@ -157,35 +162,61 @@ void Claims::pass_over(std::uint32_t pool, std::uint32_t ticket) {
   WaiterCell& cell = waiter(load, ticket);
   std::uint64_t word = cell.word.load();
   const bool unwritten = ticket_of(word) != ticket || fate_of(word) == Fate::unused;
-  if (unwritten && !cell.word.compare_exchange_strong(word, word_of(ticket, Fate::left, 0))) return;
+  if (unwritten && !is_unread(ticket, word) &&
+      !cell.word.compare_exchange_strong(word, word_of(ticket, Fate::left, 0))) {
+    return;
+  }
   load.head.compare_exchange_strong(ticket, ticket + 1);
+}
+
+// Goes past those at the head who surely left, so that they do not count as waiting where nobody releases anything.
+void Claims::trim(std::uint32_t pool) {
+  PoolLoad& load = load_->pools[pool];
+  for (std::uint32_t gone = 0; gone < max_waiting; ++gone) {
+    const std::uint32_t head = load.head.load();
+    const std::uint64_t first = waiter(load, head).word.load();
+    const bool left = ticket_of(first) == head && fate_of(first) == Fate::left;
+    if (head == load.tail.load() || !(left || is_unread(head, first))) return;
+    pass_over(pool, head);
+  }
 }
 
 std::optional<Claims::Queued> Claims::enqueue(std::uint32_t pool, std::int32_t pid, std::uint32_t limit) {
   PoolLoad& load = load_->pools[pool];
   const std::uint32_t most = std::min(limit, max_waiting);
   for (std::uint32_t tries = 0; tries <= max_waiting; ++tries) {
-    const std::uint32_t head = load.head.load();
+    std::uint32_t head = load.head.load();
     std::uint32_t ticket = load.tail.load();
     const std::uint32_t before = ticket - head;
+    if (before > max_waiting) load.head.compare_exchange_strong(head, ticket);  // cannot be: heal it
     if (before >= most) return std::nullopt;
     if (!load.tail.compare_exchange_strong(ticket, ticket + 1)) continue;
-    WaiterCell& cell = waiter(load, ticket);
-    std::uint64_t word = cell.word.load();
-    const bool passed_over = ticket_of(word) == ticket && fate_of(word) == Fate::left;
-    if (passed_over) continue;
-    if (!cell.word.compare_exchange_strong(word, word_of(ticket, Fate::waiting, static_cast<std::uint32_t>(pid))))
-      continue;
-    return Queued{{pool, ticket}, before == 0};
+    if (write_ticket(waiter(load, ticket), ticket, pid)) return Queued{{pool, ticket}, before == 0};
+    trim(pool);
   }
   return std::nullopt;
 }
 
-std::optional<Claim> Claims::granted(const Ticket& ticket, std::int32_t pid) const {
-  const std::uint64_t word = waiter(load_->pools[ticket.pool], ticket.number).word.load();
+// False: this place in the ring cannot be had now (passed over while we came, or its last grant is still unread).
+bool Claims::write_ticket(WaiterCell& cell, std::uint32_t ticket, std::int32_t pid) {
+  std::uint64_t word = cell.word.load();
+  for (int tries = 0; tries < 4; ++tries) {
+    const bool passed_over = ticket_of(word) == ticket && fate_of(word) == Fate::left;
+    if (passed_over || is_unread(ticket, word)) return false;
+    if (cell.word.compare_exchange_strong(word, word_of(ticket, Fate::waiting, static_cast<std::uint32_t>(pid))))
+      return true;
+  }
+  return false;
+}
+
+std::optional<Claim> Claims::granted(const Ticket& ticket, std::int32_t pid) {
+  Shared<std::uint64_t>& place = waiter(load_->pools[ticket.pool], ticket.number).word;
+  std::uint64_t word = place.load();
   if (ticket_of(word) != ticket.number || fate_of(word) != Fate::granted) return std::nullopt;
   const std::uint32_t slot = payload_of(word) >> cell_bits;
   const std::uint32_t cell = payload_of(word) & ((1U << cell_bits) - 1);
+  // Read: the place in the ring may be used again.
+  place.compare_exchange_strong(word, word_of(ticket.number, Fate::left, 0));
   if (slot >= max_slots || cell >= max_capacity) return std::nullopt;
   const std::uint64_t holder = load_->slots[slot].cells[cell].holder.load();
   Claim claim{slot, cell, SlotState::unpack(directory_->slots[slot].state.load())};
@@ -209,24 +240,41 @@ std::optional<Claim> Claims::leave(const Ticket& ticket, std::int32_t pid) {
   if (!waiter(load, ticket.number).word.compare_exchange_strong(word, word_of(ticket.number, Fate::left, 0))) {
     return granted(ticket, pid);
   }
-  for (std::uint32_t gone = 0; gone < max_waiting; ++gone) {
-    const std::uint32_t head = load.head.load();
-    const std::uint64_t first = waiter(load, head).word.load();
-    if (head == load.tail.load() || ticket_of(first) != head || fate_of(first) != Fate::left) break;
-    pass_over(ticket.pool, head);
-  }
+  trim(ticket.pool);
   return std::nullopt;
 }
 
 void Claims::dispatch(std::uint32_t pool, std::int32_t pid) {
   PoolLoad& load = load_->pools[pool];
-  for (std::uint32_t served = 0; served < max_waiting && load.head.load() != load.tail.load(); ++served) {
+  // Whoever queues up while a claim is held here for nobody sees it taken and sleeps: after giving it back, look at the
+  // queue again. Only a corrupt queue (never empty, and nobody in it) makes for many such rounds.
+  int fruitless = 0;
+  for (std::uint32_t served = 0; served < max_waiting && fruitless < 8; ++served) {
+    if (load.head.load() == load.tail.load()) return;
     const auto claim = try_claim(pool, pid);
     if (!claim) return;
     std::uint64_t ours = holder_of(pid, claim->worker.generation);
     if (hand_over(pool, *claim, ours)) continue;
     load_->slots[claim->slot].cells[claim->cell].holder.compare_exchange_strong(ours, 0);
+    ++fruitless;
   }
+}
+
+// Whether a waiter's word is one that this process waits on, or was granted a claim by and has not read.
+bool Claims::is_of(std::uint64_t word, std::int32_t pid) const {
+  switch (fate_of(word)) {
+    case Fate::unused:
+    case Fate::left:
+      return false;
+    case Fate::waiting:
+      return payload_of(word) == static_cast<std::uint32_t>(pid);
+    case Fate::granted:
+      break;
+  }
+  const std::uint32_t slot = payload_of(word) >> cell_bits;
+  const std::uint32_t cell = payload_of(word) & ((1U << cell_bits) - 1);
+  if (slot >= max_slots || cell >= max_capacity) return true;
+  return load_->slots[slot].cells[cell].holder.load() >> 32 == static_cast<std::uint32_t>(pid);
 }
 
 std::uint32_t Claims::sweep(std::int32_t dead_pid) {
@@ -236,8 +284,7 @@ std::uint32_t Claims::sweep(std::int32_t dead_pid) {
     if (slots.count == 0) continue;
     for (WaiterCell& cell : load_->pools[pool].waiters) {
       std::uint64_t word = cell.word.load();
-      const bool theirs = fate_of(word) == Fate::waiting && payload_of(word) == static_cast<std::uint32_t>(dead_pid);
-      if (theirs) cell.word.compare_exchange_strong(word, word_of(ticket_of(word), Fate::left, 0));
+      if (is_of(word, dead_pid)) cell.word.compare_exchange_strong(word, word_of(ticket_of(word), Fate::left, 0));
     }
     for (std::uint32_t slot = slots.first; slot < slots.first + slots.count; ++slot) {
       for (ClaimCell& cell : load_->slots[slot].cells) {

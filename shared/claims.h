@@ -48,8 +48,9 @@ class Claims {
   };
   std::optional<Queued> enqueue(std::uint32_t pool, std::int32_t pid, std::uint32_t limit);
 
-  // What became of a ticket: still waiting (sleep on futex(ticket) while it reads `waiting_word`), or a claim.
-  std::optional<Claim> granted(const Ticket& ticket, std::int32_t pid) const;
+  // What became of a ticket: still waiting (sleep on futex(ticket) while it reads `waiting_word`), or a claim, told
+  // once.
+  std::optional<Claim> granted(const Ticket& ticket, std::int32_t pid);
   Shared<std::uint32_t>* futex(const Ticket& ticket) const;
   std::uint32_t waiting_word(const Ticket& ticket, std::int32_t pid) const;
 
@@ -75,6 +76,9 @@ class Claims {
   Span slots_of(std::uint32_t pool) const;
   std::optional<Claim> take(std::uint32_t slot, std::int32_t pid);
   bool hand_over(std::uint32_t pool, const Claim& claim, std::uint64_t holder);
+  bool is_of(std::uint64_t word, std::int32_t pid) const;
+  static bool write_ticket(WaiterCell& cell, std::uint32_t ticket, std::int32_t pid);
+  void trim(std::uint32_t pool);
   void pass_over(std::uint32_t pool, std::uint32_t ticket);
 
   const Directory* directory_;

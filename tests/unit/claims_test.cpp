@@ -1,0 +1,213 @@
+// The rules of shared/claims.h, on areas in plain memory; the last tests run them from many threads at once.
+#include "shared/claims.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "shared/futex.h"
+
+namespace cppfcgi {
+namespace {
+
+constexpr std::int32_t alice = 101;
+constexpr std::int32_t bob = 102;
+
+struct Board {
+  std::unique_ptr<Directory> directory = std::make_unique<Directory>();
+  std::unique_ptr<Load> load = std::make_unique<Load>();
+  Claims claims{*directory, *load, wake_one};
+
+  // One pool in row 0 with these capacities; a capacity of 0 is a slot without a ready worker.
+  explicit Board(const std::vector<int>& capacities) {
+    for (std::uint32_t slot = 0; slot < capacities.size(); ++slot) {
+      if (capacities[slot] > 0) publish(slot, 1, Phase::ready, capacities[slot]);
+    }
+    directory->pools[0].slot_count = static_cast<std::uint32_t>(capacities.size());
+    directory->pools[0].key = 7;
+  }
+  void publish(std::uint32_t slot, std::uint32_t generation, Phase phase, int capacity) {
+    directory->slots[slot].state =
+        SlotState{.generation = generation, .phase = phase, .capacity = static_cast<std::uint8_t>(capacity)}.pack();
+  }
+  Ticket enqueue(std::int32_t pid) { return claims.enqueue(0, pid, max_waiting).value().ticket; }
+};
+
+TEST(Claims, TakesTheLeastBusyWorkerAndTheLowestSlotFirst) {
+  Board board({2, 2});
+  std::vector<std::uint32_t> slots;
+  while (const auto claim = board.claims.try_claim(0, alice)) slots.push_back(claim->slot);
+  EXPECT_EQ(slots, (std::vector<std::uint32_t>{0, 1, 0, 1}));
+}
+
+TEST(Claims, TakesOnlyReadyWorkers) {
+  Board board({1, 1, 1});
+  board.publish(0, 1, Phase::starting, 1);
+  board.publish(1, 1, Phase::draining, 1);
+  EXPECT_EQ(board.claims.try_claim(0, alice)->slot, 2U);
+  EXPECT_FALSE(board.claims.try_claim(0, alice));
+}
+
+TEST(Claims, AvoidsASlotUnlessItIsTheOnlyOne) {
+  Board board({1, 1});
+  EXPECT_EQ(board.claims.try_claim(0, alice, 0)->slot, 1U);
+  EXPECT_EQ(board.claims.try_claim(0, alice, 1)->slot, 0U);
+  EXPECT_FALSE(board.claims.try_claim(0, alice));
+}
+
+TEST(Claims, ReleasingTwiceFreesOnce) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  board.claims.release(0, claim, alice);
+  const auto other = board.claims.try_claim(0, bob);
+  board.claims.release(0, claim, alice);
+  EXPECT_TRUE(other);
+  EXPECT_EQ(board.claims.in_flight(0, 1), 1U);
+}
+
+TEST(Claims, CountsWhatAGenerationHasInFlight) {
+  Board board({2});
+  board.claims.try_claim(0, alice);
+  board.publish(0, 2, Phase::ready, 2);
+  board.claims.try_claim(0, alice);
+  EXPECT_EQ(board.claims.in_flight(0, 1), 1U);
+  EXPECT_EQ(board.claims.in_flight(0, 2), 1U);
+}
+
+TEST(Claims, HandsAReleasedClaimToTheFirstThatWaits) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  const Ticket first = board.enqueue(bob);
+  const Ticket second = board.enqueue(bob);
+  board.claims.release(0, claim, alice);
+  EXPECT_TRUE(board.claims.granted(first, bob));
+  EXPECT_FALSE(board.claims.granted(second, bob));
+  EXPECT_FALSE(board.claims.try_claim(0, alice)) << "the claim is bob's";
+}
+
+TEST(Claims, PassesOverThoseWhoLeft) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  const Ticket first = board.enqueue(bob);
+  const Ticket second = board.enqueue(bob);
+  EXPECT_FALSE(board.claims.leave(first, bob));
+  board.claims.release(0, claim, alice);
+  EXPECT_TRUE(board.claims.granted(second, bob));
+}
+
+TEST(Claims, LeavingAfterTheGrantGivesTheClaim) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  const Ticket ticket = board.enqueue(bob);
+  board.claims.release(0, claim, alice);
+  const auto late = board.claims.leave(ticket, bob);
+  ASSERT_TRUE(late);
+  board.claims.release(0, *late, bob);
+  EXPECT_TRUE(board.claims.try_claim(0, alice));
+}
+
+TEST(Claims, RefusesMoreThanTheLimitInTheQueue) {
+  Board board({0});
+  EXPECT_TRUE(board.claims.enqueue(0, alice, 2)->is_first);
+  EXPECT_FALSE(board.claims.enqueue(0, alice, 2)->is_first);
+  EXPECT_FALSE(board.claims.enqueue(0, alice, 2));
+}
+
+TEST(Claims, DispatchServesThoseWhoWaitedForAWorkerToBecomeReady) {
+  Board board({0});
+  const Ticket first = board.enqueue(alice);
+  const Ticket second = board.enqueue(bob);
+  board.publish(0, 1, Phase::ready, 2);
+  board.claims.dispatch(0, 1);
+  EXPECT_TRUE(board.claims.granted(first, alice));
+  EXPECT_TRUE(board.claims.granted(second, bob));
+}
+
+TEST(Claims, SweepFreesWhatADeadProcessHeldAndServesOthers) {
+  Board board({2});
+  board.claims.try_claim(0, alice);
+  board.claims.try_claim(0, alice);
+  const Ticket dead = board.enqueue(alice);
+  const Ticket living = board.enqueue(bob);
+  EXPECT_EQ(board.claims.sweep(alice), 2U);
+  EXPECT_FALSE(board.claims.granted(dead, alice));
+  EXPECT_TRUE(board.claims.granted(living, bob));
+  EXPECT_TRUE(board.claims.try_claim(0, bob));
+}
+
+TEST(Claims, AClaimOnAWorkerThatIsGoneIsFreedAndNotHandedOn) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  const Ticket ticket = board.enqueue(bob);
+  board.publish(0, 2, Phase::starting, 1);
+  board.claims.release(0, claim, alice);
+  EXPECT_FALSE(board.claims.granted(ticket, bob));
+  board.publish(0, 2, Phase::ready, 1);
+  board.claims.dispatch(0, 1);
+  EXPECT_EQ(board.claims.granted(ticket, bob)->worker.generation, 2U);
+}
+
+TEST(Claims, AGrantThatIsNotReadYetOutlastsAWholeRoundOfTheRing) {
+  Board board({1});
+  auto claim = board.claims.try_claim(0, alice);
+  const Ticket slow = board.enqueue(bob);
+  board.claims.release(0, *claim, alice);
+  for (std::uint32_t round = 0; round < 2 * max_waiting; ++round) board.claims.leave(board.enqueue(alice), alice);
+  EXPECT_TRUE(board.claims.granted(slow, bob));
+}
+
+TEST(Claims, SurvivesRandomBytesInTheLoad) {
+  Board board({1, 4, 64});
+  std::mt19937_64 random(42);
+  auto* words = reinterpret_cast<std::uint64_t*>(&board.load->pools[0]);
+  auto* cells = reinterpret_cast<std::uint64_t*>(&board.load->slots[0]);
+  for (int round = 0; round < 200; ++round) {
+    for (std::size_t i = 0; i < sizeof(PoolLoad) / 8; ++i) words[i] = random();
+    for (std::size_t i = 0; i < 3 * sizeof(SlotLoad) / 8; ++i) cells[i] = random() % 3 ? 0 : random();
+    const auto claim = board.claims.try_claim(0, alice);
+    if (claim) board.claims.release(0, *claim, alice);
+    if (const auto queued = board.claims.enqueue(0, alice, 10)) board.claims.leave(queued->ticket, alice);
+    board.claims.dispatch(0, alice);
+    board.claims.sweep(alice);
+  }
+  SUCCEED() << "came back each time, within bounds";
+}
+
+TEST(Claims, ManyThreadsNeverExceedACapacityAndAllAreServed) {
+  constexpr int threads = 8;
+  constexpr int rounds = 3000;
+  Board board({1, 2});
+  std::atomic<int> busy[2] = {};
+  std::atomic<int> served = 0;
+  auto work = [&](std::int32_t pid) {
+    for (int round = 0; round < rounds; ++round) {
+      auto claim = board.claims.try_claim(0, pid);
+      if (!claim) {
+        const Ticket ticket = board.enqueue(pid);
+        if ((claim = board.claims.try_claim(0, pid))) {
+          if (const auto both = board.claims.leave(ticket, pid)) board.claims.release(0, *both, pid);
+        }
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        while (!claim && !(claim = board.claims.granted(ticket, pid))) {
+          ASSERT_TRUE(wait_while(board.claims.futex(ticket), board.claims.waiting_word(ticket, pid), deadline))
+              << "starved";
+        }
+      }
+      EXPECT_LE(++busy[claim->slot], claim->slot == 0 ? 1 : 2);
+      --busy[claim->slot];
+      board.claims.release(0, *claim, pid);
+      ++served;
+    }
+  };
+  std::vector<std::thread> all;
+  for (int i = 0; i < threads; ++i) all.emplace_back(work, 1000 + i);
+  for (std::thread& thread : all) thread.join();
+  EXPECT_EQ(served, threads * rounds);
+  EXPECT_EQ(board.claims.in_flight(0, 1) + board.claims.in_flight(1, 1), 0U);
+}
+
+}  // namespace
+}  // namespace cppfcgi
