@@ -56,10 +56,10 @@ $(BUILD)/samples/%: $(BUILD)/obj/worker/samples/%.o $(BUILD)/libcppfcgi.a
 $(BUILD)/cppfcgi-manager: $(MANAGER) $(SHARED)
 	$(CXX) $(LDFLAGS) $^ -lspdlog -lfmt -o $@
 
-# ---- tests: one program a folder; tests/support/ is what they share; tests/<folder>/programs/*.cpp are programs that tests run ----
+# ---- tests: one program ("suite") a folder; tests/support/ is what they share; tests/<folder>/programs/*.cpp are programs that tests run ----
 test_suites := unit process httpd interop
 define test_suite
-$(BUILD)/tests/$(1): $(call objects,tests/$(1)) $(SUPPORT) $(CORE) $(filter-out %/main.o,$(MANAGER)) $(WORKER) $(SHARED)
+$(BUILD)/tests/$(1)/suite: $(call objects,tests/$(1)) $(SUPPORT) $(CORE) $(filter-out %/main.o,$(MANAGER)) $(WORKER) $(SHARED)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lspdlog -lfmt -o $$@
 endef
@@ -75,7 +75,7 @@ $(BUILD)/tests/interop/programs/%: tests/interop/programs/%.c
 	$(CC) -O2 -g -Wall -Wextra $< -lfcgi -o $@
 
 .PHONY: test-programs
-test-programs: $(addprefix $(BUILD)/tests/,$(test_suites)) $(TEST_PROGRAMS)
+test-programs: $(patsubst %,$(BUILD)/tests/%/suite,$(test_suites)) $(TEST_PROGRAMS)
 
 .PHONY: test
 test: dependencies-test ## install what is missing, build, and pass everything; closes with "N passed, M failed"
@@ -83,7 +83,7 @@ test: dependencies-test ## install what is missing, build, and pass everything; 
 
 .PHONY: unit process httpd interop
 unit process httpd interop: products test-programs ## one suite of the tests; FILTER='Pool.*' for a part of it
-	CPPFCGI_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/$@ $(if $(FILTER),--gtest_filter='$(FILTER)')
+	CPPFCGI_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/$@/suite $(if $(FILTER),--gtest_filter='$(FILTER)')
 
 .PHONY: dependencies-build dependencies-test
 dependencies-build:
