@@ -3,54 +3,58 @@
 // by its cleanup).
 #pragma once
 
-#include <http_config.h>
 #include <httpd.h>
 
-#include <chrono>
-#include <cstdint>
+// after httpd.h, on which it leans
+#include <http_config.h>
+
+#include <functional>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "shared/pool_config.h"
+#include "mod_cppfcgi/httpd/manager_link.h"
+#include "mod_cppfcgi/httpd/pool_settings.h"
 
-extern "C" module AP_MODULE_DECLARE_DATA cppfcgi_module;
+extern "C" __attribute__((visibility("default"))) module AP_MODULE_DECLARE_DATA cppfcgi_module;
 
 namespace cppfcgi {
 
-// One FastCgiServer line: the pool that the manager keeps, and how httpd uses it.
-struct PoolSettings {
-  PoolConfig pool;
-  std::uint64_t key = 0;                           // pool.key(), computed once the configuration is complete
-  std::string mount;                               // "" or "/prefix" (no slash at its end; "/" for the root)
-  std::chrono::milliseconds idle_timeout{30'000};  // without a byte from the worker: 504
-  std::chrono::milliseconds claim_timeout{5'000};  // wait for a free worker: 503 (-appConnTimeout)
-  std::uint32_t queue_limit = 0;  // requests that may wait; 0: ten times the pool's processes, at least 64
-  bool flush = false;
-  bool nph = false;
-  std::vector<std::string> pass_headers;  // request headers that CGI otherwise withholds: "Authorization"
-  std::string declared_at;                // "file:line", for messages
+// A directive's value and where it stands. line 0: nobody wrote it.
+struct Setting {
+  std::string value;
+  std::string file;
+  std::uint32_t line = 0;
+  bool is_given() const { return line != 0; }
+};
+
+// What belongs to the whole server; kept with the main server.
+struct GlobalConfig {
+  Setting ipc_folder;       // FastCgiIpcDir, or its default once the configuration is checked
+  Setting manager_program;  // FastCgiManager; likewise
+  LinkState link;           // manager_link.cpp's alone
 };
 
 struct ServerConfig {
-  std::vector<PoolSettings*> pools;  // of this virtual host, in the order of the file
-};
-
-// What belongs to the whole server.
-struct GlobalConfig {
-  std::string ipc_folder;       // FastCgiIpcDir; "" until post_config has chosen the default
-  std::string manager_program;  // FastCgiManager; likewise
+  std::vector<std::unique_ptr<PoolSettings>> pools;  // of this virtual host, in the order of the file
+  std::unique_ptr<GlobalConfig> global;              // in the main server, else nullptr
 };
 
 ServerConfig& server_config(const server_rec* server);
-GlobalConfig& global_config(const server_rec* main_server);
+GlobalConfig& global_config();  // of the configuration that is in force (httpd's ap_server_conf)
+
+// Every pool of the configuration, main server's first.
+void for_each_pool(const server_rec* main_server, const std::function<void(const server_rec*, PoolSettings&)>& visit);
+std::vector<const PoolSettings*> all_pools(const server_rec* main_server);
 
 // The pool declared for this program (a canonical absolute path) in this virtual host, else in the main server, else
 // nullptr.
-const PoolSettings* find_pool(const server_rec* server, const std::string& program);
+const PoolSettings* find_pool(const server_rec* server, std::string_view program);
 
 // The pool whose -mount is the longest that leads this URL path, in this virtual host, else in the main server, else
 // nullptr.
-const PoolSettings* find_mount(const server_rec* server, const char* uri);
+const PoolSettings* find_mount(const server_rec* server, std::string_view uri);
 
 extern const command_rec directives[];
 void* create_server_config(apr_pool_t* pool, server_rec* server);

@@ -5,9 +5,11 @@
 
 #include <httpd.h>
 
+#include <cstdint>
 #include <string>
 
 #include "shared/claims.h"
+#include "shared/memory.h"
 #include "shared/scoreboard.h"
 
 namespace cppfcgi {
@@ -22,13 +24,25 @@ struct WorkerAccess {
   std::int32_t pid = 0;       // this child's
 };
 
+// Views of the areas, which children inherit. Belongs to a configuration: unmapped with it, mapped anew by the next
+// one.
+struct LinkState {
+  Mapping directory;
+  Mapping load;
+  WorkerAccess access;
+};
+
 // nullptr before child_init, and where no pool is configured.
 const WorkerAccess* worker_access();
 
-// Hooks. Failure is logged; post_config's stops httpd.
+// Whether this process already keeps a manager: httpd reads its configuration again.
+bool link_is_running();
+
+// Hooks. Failure is logged; post_config's stops httpd (OK or an HTTP status).
 int link_post_config(apr_pool_t* pconf, server_rec* main_server);
 void link_child_init(apr_pool_t* pchild, server_rec* main_server);
-void link_child_ended(int pid);          // in the parent: sweeps what the child held
-void link_generation_ended(int number);  // in the parent: removed pools may end
+void link_monitor(server_rec* main_server);  // in the parent, about every ten seconds: tries again
+void link_child_started(int generation);     // in the parent
+void link_child_ended(server_rec* main_server, int pid, int generation);  // in the parent: sweeps what the child held
 
 }  // namespace cppfcgi

@@ -1,0 +1,210 @@
+#include "mod_cppfcgi/httpd/configuration_check.h"
+
+#include <dlfcn.h>
+#include <http_config.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "mod_cppfcgi/httpd/config.h"
+#include "mod_cppfcgi/httpd/identity.h"
+#include "mod_cppfcgi/httpd/log.h"
+#include "shared/scoreboard.h"
+
+// Where `make install` puts the manager; mk/install.mk knows better.
+#ifndef CPPFCGI_MANAGER
+#define CPPFCGI_MANAGER "/usr/local/lib/cppfcgi/cppfcgi-manager"
+#endif
+
+namespace cppfcgi {
+namespace {
+
+// Logs mistakes in httpd's own words, and remembers whether there was one.
+class Mistakes {
+ public:
+  void add(const std::string& directive, const std::string& file, std::uint32_t line, const std::string& what) {
+    const std::string at = line == 0 ? "" : "Syntax error on line " + std::to_string(line) + " of " + file + ": ";
+    ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_STARTUP, 0, nullptr, "%s%s: %s", at.c_str(), directive.c_str(),
+                 what.c_str());
+    found_ = true;
+  }
+  void add(const PoolSettings& settings, const std::string& what) {
+    add("FastCgiServer", settings.file, settings.line, settings.pool.program + ": " + what);
+  }
+  void add(const char* directive, const Setting& setting, const std::string& what) {
+    add(directive, setting.file, setting.line, what);
+  }
+  bool found() const { return found_; }
+
+ private:
+  bool found_ = false;
+};
+
+// The virtual host's name, port and addresses: the same in every reading of an unchanged configuration.
+std::string scope_of(const server_rec* server) {
+  if (!server->is_virtual) return {};
+  std::string scope =
+      std::string(server->server_hostname ? server->server_hostname : "") + ':' + std::to_string(server->port) + " (";
+  for (const server_addr_rec* address = server->addrs; address; address = address->next) {
+    if (address != server->addrs) scope += ' ';
+    scope += std::string(address->virthost ? address->virthost : "") + ':' + std::to_string(address->host_port);
+  }
+  return scope + ')';
+}
+
+void complete_pools(const server_rec* main_server) {
+  std::map<std::string, int> hosts_with_scope;
+  const server_rec* host = nullptr;
+  std::string scope;
+  for_each_pool(main_server, [&](const server_rec* server, PoolSettings& settings) {
+    if (server != host) {
+      host = server;
+      scope = scope_of(server);
+      // httpd allows two hosts of one name and address; the second is never reached, yet its pools are its own.
+      if (const int number = ++hosts_with_scope[scope]; number > 1) scope += " #" + std::to_string(number);
+    }
+    settings.pool.scope = scope;
+    settings.pool.name = settings.pool.program;
+    if (server->is_virtual && server->server_hostname)
+      settings.pool.name += std::string(" of ") + server->server_hostname;
+    settings.key = settings.pool.key();
+  });
+}
+
+void check_totals(const server_rec* main_server, Mistakes& mistakes) {
+  std::uint32_t pools = 0, processes = 0;
+  for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) {
+    if (++pools == max_pools + 1)
+      mistakes.add(settings, "one FastCgiServer too many; accepted: at most " + std::to_string(max_pools));
+    const bool fitted = processes <= max_slots;
+    processes += settings.pool.processes;
+    if (fitted && processes > max_slots)
+      mistakes.add(settings, "-processes " + std::to_string(settings.pool.processes) +
+                                 ": brings the total of all pools to " + std::to_string(processes) +
+                                 "; accepted: at most " + std::to_string(max_slots) + " together");
+  });
+}
+
+// "" if the program is there and a regular file; whether User may execute it is asked later.
+std::string program_mistake(const std::string& program) {
+  struct stat status {};
+  if (stat(program.c_str(), &status) < 0) return posix_error("no such program", errno).what;
+  if (S_ISDIR(status.st_mode)) return "is a folder; accepted: an executable file";
+  if (!S_ISREG(status.st_mode)) return "is not a regular file; accepted: an executable file";
+  return {};
+}
+
+void check_programs(const server_rec* main_server, const Identity& identity, Mistakes& mistakes) {
+  std::vector<const PoolSettings*> asked;
+  std::vector<AccessQuestion> questions;
+  for (const PoolSettings* settings : all_pools(main_server)) {
+    if (const std::string wrong = program_mistake(settings->pool.program); !wrong.empty()) {
+      mistakes.add(*settings, wrong);
+      continue;
+    }
+    asked.push_back(settings);
+    questions.push_back({settings->pool.program, Need::execute_file});
+  }
+  const auto answers = check_access(identity, questions);
+  if (!answers) return mistakes.add("FastCgiServer", "", 0, answers.error().what);
+  for (std::size_t i = 0; i < asked.size(); ++i)
+    if (!(*answers)[i].empty())
+      mistakes.add(*asked[i], "User " + identity.user + " may not execute it: " + (*answers)[i]);
+}
+
+void check_ipc_folder(GlobalConfig& global, const Identity& identity, Mistakes& mistakes) {
+  const std::string& folder = global.ipc_folder.value;
+  const std::size_t added = std::string("/4194304").size() + socket_name_bytes;
+  if (folder.size() + added > max_socket_path_bytes)
+    return mistakes.add("FastCgiIpcDir", global.ipc_folder,
+                        folder + ": too long for a socket's path; accepted: at most " +
+                            std::to_string(max_socket_path_bytes - added) + " bytes");
+
+  const std::string parent = folder.substr(0, std::max<std::size_t>(folder.rfind('/'), 1));
+  struct stat status {};
+  const bool exists = stat(folder.c_str(), &status) == 0;
+  if (exists && !S_ISDIR(status.st_mode))
+    return mistakes.add("FastCgiIpcDir", global.ipc_folder, folder + ": not a folder");
+  if (!exists && stat(parent.c_str(), &status) < 0)
+    return mistakes.add("FastCgiIpcDir", global.ipc_folder,
+                        folder + ": cannot be created, since " + posix_error(parent, errno).what);
+  // Root creates the folder; anybody else must be allowed to.
+  if (!exists && geteuid() == 0) return;
+  const std::string& written = exists ? folder : parent;
+  const auto answers = check_access(identity, {{written, Need::write_folder}});
+  if (!answers) return mistakes.add("FastCgiIpcDir", global.ipc_folder, answers.error().what);
+  if (!answers->front().empty())
+    mistakes.add("FastCgiIpcDir", global.ipc_folder,
+                 folder + ": User " + identity.user + " may not write there: " + answers->front() +
+                     "; accepted: a folder that this user may write, or one that does not exist yet");
+}
+
+std::string beside_the_module() {
+  Dl_info module_file{};
+  if (dladdr(&cppfcgi_module, &module_file) == 0 || !module_file.dli_fname) return {};
+  const std::string path = module_file.dli_fname;
+  const std::size_t slash = path.rfind('/');
+  return slash == path.npos ? std::string() : path.substr(0, slash) + "/cppfcgi-manager";
+}
+
+// What is wrong with it, or "".
+std::string manager_mistake(const std::string& program, const Identity& identity) {
+  if (std::string wrong = program_mistake(program); !wrong.empty()) return program + ": " + wrong;
+  const auto answers = check_access(identity, {{program, Need::execute_file}});
+  if (!answers) return answers.error().what;
+  return answers->front().empty() ? std::string()
+                                  : "User " + identity.user + " may not execute it: " + answers->front();
+}
+
+void check_manager(GlobalConfig& global, const Identity& identity, Mistakes& mistakes) {
+  Setting& setting = global.manager_program;
+  if (setting.is_given()) {
+    const std::string wrong = manager_mistake(setting.value, identity);
+    if (!wrong.empty())
+      mistakes.add("FastCgiManager", setting, wrong + "; accepted: the path of the program cppfcgi-manager");
+    return;
+  }
+  std::string wrong;
+  for (const std::string& program : {beside_the_module(), std::string(CPPFCGI_MANAGER)}) {
+    if (program.empty()) continue;
+    const std::string mistake = manager_mistake(program, identity);
+    if (mistake.empty()) {
+      setting.value = program;
+      return;
+    }
+    wrong += (wrong.empty() ? "" : "; ") + mistake;
+  }
+  mistakes.add("FastCgiServer", "", 0,
+               "needs the program cppfcgi-manager: " + wrong + "; name another place with FastCgiManager");
+}
+
+}  // namespace
+
+int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
+  Mistakes mistakes;
+  complete_pools(main_server);
+  check_totals(main_server, mistakes);
+  GlobalConfig& global = *server_config(main_server).global;
+  if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
+
+  Mistakes files;
+  if (global.ipc_folder.is_given() || global.manager_program.is_given() || !all_pools(main_server).empty()) {
+    const auto identity = worker_identity();
+    if (!identity) {
+      files.add("FastCgiServer", "", 0, identity.error().what);
+    } else {
+      check_programs(main_server, *identity, files);
+      check_ipc_folder(global, *identity, files);
+      check_manager(global, *identity, files);
+    }
+  }
+  // A running server keeps running: a program that is being replaced at this moment must not end it. The manager has
+  // the workers that it has, and tries again.
+  const bool is_fatal = mistakes.found() || (files.found() && !link_is_running());
+  return is_fatal ? HTTP_INTERNAL_SERVER_ERROR : OK;
+}
+
+}  // namespace cppfcgi

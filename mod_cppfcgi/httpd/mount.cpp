@@ -1,0 +1,84 @@
+#include "mod_cppfcgi/httpd/mount.h"
+
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+
+#include <cstring>
+#include <new>
+
+#include "mod_cppfcgi/httpd/config.h"
+
+namespace cppfcgi {
+namespace {
+
+// What mount_find noted, on the request.
+struct Mounted {
+  const PoolSettings* settings = nullptr;
+  bool is_taken = false;
+};
+
+Mounted* mounted(const request_rec* request) {
+  return static_cast<Mounted*>(ap_get_module_config(request->request_config, &cppfcgi_module));
+}
+
+std::size_t prefix_bytes(const PoolSettings& settings) { return settings.mount == "/" ? 0 : settings.mount.size(); }
+
+int take(request_rec* request, Mounted& mount) {
+  request->filename =
+      apr_pstrmemdup(request->pool, mount.settings->pool.program.data(), mount.settings->pool.program.size());
+  request->path_info = apr_pstrdup(request->pool, request->uri + prefix_bytes(*mount.settings));
+  request->handler = handler_name.data();
+  // The program was there when httpd started; modules that look for files need not look again.
+  request->finfo.filetype = APR_REG;
+  mount.is_taken = true;
+  return OK;
+}
+
+// How much of the URL mod_alias matched (for AliasMatch: up to the end of the match).
+std::size_t alias_bytes(request_rec* request) {
+  std::string_view prefix = ap_context_prefix(request);
+  while (prefix.ends_with('/')) prefix.remove_suffix(1);
+  return prefix.size();
+}
+
+}  // namespace
+
+int mount_find(request_rec* request) {
+  if (!request->uri || request->uri[0] != '/') return DECLINED;
+  const PoolSettings* settings = find_mount(request->server, request->uri);
+  if (!settings) return DECLINED;
+  auto* mount = new (apr_palloc(request->pool, sizeof(Mounted))) Mounted{settings};
+  ap_set_module_config(request->request_config, &cppfcgi_module, mount);
+  return DECLINED;
+}
+
+int mount_translate(request_rec* request) {
+  Mounted* mount = mounted(request);
+  return mount ? take(request, *mount) : DECLINED;
+}
+
+int mount_map_to_storage(request_rec* request) {
+  Mounted* mount = mounted(request);
+  if (!mount) return DECLINED;
+  if (!mount->is_taken) {
+    if (alias_bytes(request) > prefix_bytes(*mount->settings)) return DECLINED;
+    take(request, *mount);
+  }
+  // httpd's core answers TRACE here, as TraceEnable says.
+  return request->method_number == M_TRACE ? DECLINED : OK;
+}
+
+int mount_check_type(request_rec* request) { return is_mounted(request) ? OK : DECLINED; }
+
+bool is_mounted(const request_rec* request) {
+  const Mounted* mount = mounted(request);
+  return mount && mount->is_taken;
+}
+
+const PoolSettings* pool_of(const request_rec* request) {
+  if (is_mounted(request)) return mounted(request)->settings;
+  return request->filename ? find_pool(request->server, request->filename) : nullptr;
+}
+
+}  // namespace cppfcgi

@@ -1,0 +1,311 @@
+#include "mod_cppfcgi/httpd/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+
+namespace cppfcgi {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds longest_time = std::chrono::hours(24);
+constexpr milliseconds shortest_restart_delay{100};
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+// ---- values ----
+
+std::optional<std::uint64_t> parse_digits(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return {};
+  return value;
+}
+
+Result<std::uint32_t> parse_count(std::string_view text, std::uint32_t low, std::uint32_t high) {
+  const std::string accepted = "accepted: " + std::to_string(low) + " to " + std::to_string(high);
+  const auto value = parse_digits(text);
+  if (!value) return Error{0, "not a whole number; " + accepted};
+  if (*value < low || *value > high) return Error{0, "out of range; " + accepted};
+  return static_cast<std::uint32_t>(*value);
+}
+
+std::string time_text(milliseconds time) {
+  if (time.count() % 3'600'000 == 0 && time.count() > 0) return std::to_string(time.count() / 3'600'000) + "h";
+  return time.count() % 1000 == 0 ? std::to_string(time.count() / 1000) : std::to_string(time.count()) + "ms";
+}
+
+Result<milliseconds> parse_time(std::string_view text, milliseconds low) {
+  struct Unit {
+    std::string_view name;
+    std::uint64_t milliseconds;
+  };
+  constexpr std::array<Unit, 5> units = {{{"", 1'000}, {"ms", 1}, {"s", 1'000}, {"min", 60'000}, {"h", 3'600'000}}};
+  const std::string accepted = "accepted: seconds, or a whole number with ms, s, min or h, from " + time_text(low) +
+                               " to " + time_text(longest_time);
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const auto number = parse_digits(text.substr(0, digits));
+  const auto unit = std::find_if(units.begin(), units.end(),
+                                 [&](const Unit& u) { return equal_ignoring_case(u.name, text.substr(digits)); });
+  if (!number || unit == units.end()) return Error{0, "not a time; " + accepted};
+  const std::uint64_t longest = static_cast<std::uint64_t>(longest_time.count());
+  if (*number > longest / unit->milliseconds) return Error{0, "out of range; " + accepted};
+  const milliseconds time(*number * unit->milliseconds);
+  if (time < low) return Error{0, "out of range; " + accepted};
+  return time;
+}
+
+// A prefix as it is compared with the decoded path of a URL: "/", or without a slash at its end.
+Result<std::string> parse_mount(std::string_view text) {
+  const std::string accepted = "accepted: / or a path like /app, decoded";
+  const auto wrong = [&](const char* what) { return Error{0, std::string(what) + "; " + accepted}; };
+  if (!text.starts_with('/')) return wrong("does not begin with a slash");
+  if (text.find("//") != text.npos) return wrong("has an empty segment");
+  if (text.find_first_of("?#%") != text.npos) return wrong("has one of the characters ? # %");
+  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }))
+    return wrong("has a control character");
+  if (text.size() > 1 && text.ends_with('/')) text.remove_suffix(1);
+  const std::string segments = std::string(text) + '/';
+  if (segments.find("/./") != segments.npos || segments.find("/../") != segments.npos)
+    return wrong("has a segment . or ..");
+  return std::string(text);
+}
+
+Result<std::string> parse_header_name(std::string_view text) {
+  const auto is_token = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  };
+  if (text.empty() || !std::all_of(text.begin(), text.end(), is_token))
+    return Error{0, "not the name of a header; accepted: a name like Authorization, without the colon"};
+  if (equal_ignoring_case(text, "Proxy"))
+    return Error{0,
+                 "never passed, since programs would take it for the variable HTTP_PROXY; accepted: any other header"};
+  return std::string(text);
+}
+
+void set_variable(std::vector<std::string>& environment, std::string_view name, std::string_view value) {
+  const std::string start = std::string(name) + '=';
+  std::erase_if(environment, [&](const std::string& variable) { return variable.starts_with(start); });
+  environment.push_back(start + std::string(value));
+}
+
+// ---- options ----
+
+struct Parse {
+  PoolSettings& settings;
+  const Environment& environment;
+  std::string_view value;
+};
+
+struct Option {
+  std::string_view name;
+  bool has_value;
+  bool may_repeat;
+  Result<void> (*apply)(Parse& parse);
+};
+
+template <class T>
+Result<void> assign(T& target, Result<T> value) {
+  if (!value) return value.error();
+  target = *std::move(value);
+  return {};
+}
+
+Result<void> set(bool& target) {
+  target = true;
+  return {};
+}
+
+Result<void> apply_initial_env(Parse& parse) {
+  const std::size_t equals = parse.value.find('=');
+  const std::string name(parse.value.substr(0, equals));
+  if (name.empty()) return Error{0, "the variable has no name; accepted: NAME=value, or NAME for httpd's own value"};
+  // As in mod_fastcgi, a variable that httpd does not have is passed on empty.
+  const std::string value =
+      equals == parse.value.npos ? parse.environment(name).value_or("") : std::string(parse.value.substr(equals + 1));
+  if (!is_utf8(value)) return Error{0, "httpd's own value of it is not UTF-8; write -initial-env NAME=value"};
+  set_variable(parse.settings.pool.environment, name, value);
+  return {};
+}
+
+Result<void> apply_app_conn_timeout(Parse& parse) {
+  return assign(parse.settings.claim_timeout, parse_time(parse.value, milliseconds(0)));
+}
+
+// mod_fastcgi's 0 means "at once"; back-off needs a shortest pause.
+Result<void> apply_restart_delay(Parse& parse) {
+  const auto time = parse_time(parse.value, milliseconds(0));
+  if (!time) return time.error();
+  parse.settings.pool.restart_delay = std::max(*time, shortest_restart_delay);
+  return {};
+}
+
+Result<void> apply_priority(Parse& parse) {
+  const auto priority = parse_count(parse.value, 0, 19);
+  if (!priority) return priority.error();
+  parse.settings.pool.priority = static_cast<int>(*priority);
+  return {};
+}
+
+Result<void> apply_pass_header(Parse& parse) {
+  auto name = parse_header_name(parse.value);
+  if (!name) return name.error();
+  parse.settings.pass_headers.push_back(*std::move(name));
+  return {};
+}
+
+constexpr bool value = true, flag = false, once = false, repeated = true;
+
+constexpr std::array options = {
+    Option{"-appConnTimeout", value, once, apply_app_conn_timeout},
+    Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
+    Option{"-idle-timeout", value, once,
+           [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},
+    Option{"-init-start-delay", value, once,
+           [](Parse& p) { return assign(p.settings.pool.init_start_delay, parse_time(p.value, milliseconds(0))); }},
+    Option{"-initial-env", value, repeated, apply_initial_env},
+    Option{"-listen-queue-depth", value, once,
+           [](Parse& p) { return assign(p.settings.pool.listen_queue_depth, parse_count(p.value, 1, 65'535)); }},
+    Option{"-min-server-life", value, once,
+           [](Parse& p) { return assign(p.settings.pool.min_server_life, parse_time(p.value, milliseconds(0))); }},
+    Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
+    Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
+    Option{"-pass-header", value, repeated, apply_pass_header},
+    Option{"-priority", value, once, apply_priority},
+    Option{"-processes", value, once,
+           [](Parse& p) { return assign(p.settings.pool.processes, parse_count(p.value, 1, 1'024)); }},
+    Option{"-restart-delay", value, once, apply_restart_delay},
+};
+
+// mod_fastcgi's other options, so that an old configuration is told what to do about them.
+struct Later {
+  std::string_view name;
+  std::string_view advice;
+};
+constexpr std::string_view for_dynamic =
+    "not yet available in this version (it is for applications without a FastCgiServer line): remove it, and give "
+    "every "
+    "application such a line";
+constexpr std::string_view for_static_count = "not yet available in this version: remove it, and write -processes n";
+constexpr std::array later_options = {
+    Later{"-port", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
+    Later{"-socket", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
+    Later{"-host", "not yet available in this version: remove it; this server starts the workers itself"},
+    Later{"-user", "not yet available in this version: remove it; workers run as httpd's User"},
+    Later{"-group", "not yet available in this version: remove it; workers run as httpd's Group"},
+    Later{"-autoUpdate",
+          "not yet available in this version: remove it; end the workers (SIGTERM) after replacing the program, "
+          "and the new one is started"},
+    Later{"-maxProcesses", for_static_count},
+    Later{"-max-processes", for_static_count},
+    Later{"-minProcesses", for_static_count},
+    Later{"-min-processes", for_static_count},
+    Later{"-maxClassProcesses", for_static_count},
+    Later{"-startDelay", for_dynamic},
+    Later{"-killInterval", for_dynamic},
+    Later{"-updateInterval", for_dynamic},
+    Later{"-gainValue", for_dynamic},
+    Later{"-singleThreshold", for_dynamic},
+    Later{"-multiThreshold", for_dynamic},
+    Later{"-processSlack", for_dynamic},
+    Later{"-restart", for_dynamic},
+};
+
+// How many characters must be changed, added, taken away or swapped with their neighbour to make one of the other.
+std::size_t distance(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
+  std::iota(last.begin(), last.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const bool is_same = lower(a[i - 1]) == lower(b[j - 1]);
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (is_same ? 0 : 1)});
+      if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]))
+        row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    std::swap(before, last);
+    std::swap(last, row);
+  }
+  return last[b.size()];
+}
+
+Error unknown_option(const std::string& word) {
+  const std::string dashed =
+      word.starts_with('-') ? word.substr(std::min(word.find_first_not_of('-'), word.size()) - 1) : '-' + word;
+  std::string_view nearest;
+  std::size_t nearest_distance = std::numeric_limits<std::size_t>::max();
+  const auto consider = [&](std::string_view name) {
+    const std::size_t d = distance(dashed, name);
+    if (d < nearest_distance) nearest_distance = d, nearest = name;
+  };
+  for (const Option& option : options) consider(option.name);
+  for (const Later& later : later_options) consider(later.name);
+  if (nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3))
+    return {0, word + ": there is no such option; did you mean " + std::string(nearest) + "?"};
+  std::string list;
+  for (const Option& option : options) list += (list.empty() ? "" : ", ") + std::string(option.name);
+  return {0, word + ": there is no such option; accepted: " + list};
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  for (std::size_t i = 0; i < text.size();) {
+    const unsigned first = byte(i);
+    const std::size_t length = first < 0x80                    ? 1
+                               : first >= 0xc2 && first < 0xe0 ? 2
+                               : first >= 0xe0 && first < 0xf0 ? 3
+                               : first >= 0xf0 && first < 0xf5 ? 4
+                                                               : 0;
+    if (length == 0) return false;
+    for (std::size_t k = 1; k < length; ++k)
+      if ((byte(i + k) & 0xc0) != 0x80) return false;
+    const unsigned second = byte(i + 1);
+    const bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+    const bool is_outside =
+        (first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90);  // surrogates; above U+10FFFF
+    if (is_overlong || is_outside) return false;
+    i += length;
+  }
+  return true;
+}
+
+Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
+                           const Environment& environment) {
+  std::array<bool, options.size()> is_given{};
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const auto named = [&](const auto& option) { return equal_ignoring_case(option.name, word); };
+    if (const auto later = std::find_if(later_options.begin(), later_options.end(), named);
+        later != later_options.end())
+      return Error{0, word + ": " + std::string(later->advice)};
+    const auto option = std::find_if(options.begin(), options.end(), named);
+    if (option == options.end()) return unknown_option(word);
+    bool& given = is_given[static_cast<std::size_t>(option - options.begin())];
+    if (given && !option->may_repeat) return Error{0, word + ": given twice; accepted: once"};
+    given = true;
+
+    Parse parse{settings, environment, {}};
+    std::string text = word;
+    if (option->has_value) {
+      if (++i == words.size()) return Error{0, word + ": its value is missing"};
+      parse.value = words[i];
+      text += ' ' + words[i];
+    }
+    if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
+  }
+  if (settings.claim_timeout.count() == 0) settings.claim_timeout = settings.idle_timeout;
+  return {};
+}
+
+}  // namespace cppfcgi

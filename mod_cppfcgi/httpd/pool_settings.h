@@ -1,0 +1,32 @@
+// PoolSettings: one FastCgiServer line as a value: the pool that the manager keeps, and how httpd uses it. Knows
+// nothing of httpd. Filled by options.cpp while the configuration is read, completed by configuration_check.cpp,
+// read-only afterwards.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "shared/pool_config.h"
+
+namespace cppfcgi {
+
+struct PoolSettings {
+  PoolConfig pool;
+  std::uint64_t key = 0;                           // pool.key(), computed once the configuration is complete
+  std::string mount;                               // "" or "/prefix" (no slash at its end; "/" for the root)
+  std::chrono::milliseconds idle_timeout{30'000};  // without a byte from the worker: 504
+  std::chrono::milliseconds claim_timeout{
+      0};                         // wait for a free worker: 503 (-appConnTimeout; idle_timeout where that is 0)
+  std::uint32_t queue_limit = 0;  // requests that may wait; 0: ten times the pool's processes, at least 64
+  bool flush = false;
+  bool nph = false;
+  std::vector<std::string> pass_headers;  // request headers that CGI otherwise withholds: "Authorization"
+
+  std::string file;  // where it is declared, for messages
+  std::uint32_t line = 0;
+  std::string declared_at() const { return file + ':' + std::to_string(line); }
+};
+
+}  // namespace cppfcgi
