@@ -7,5 +7,6 @@ APXS_FLAGS = $(addprefix -isystem ,$(call apxs_query,INCLUDEDIR) $(call apxs_que
 
 $(HTTPD): CPPFLAGS += $(APXS_FLAGS)
 
-$(BUILD)/mod_cppfcgi.so: $(HTTPD) $(CORE) $(SHARED)
-	$(CXX) -shared $(LDFLAGS) -Wl,-z,now -Wl,--no-undefined-version $^ -o $@
+module_exports := mod_cppfcgi/httpd/exports.map
+$(BUILD)/mod_cppfcgi.so: $(HTTPD) $(CORE) $(SHARED) $(module_exports)
+	$(CXX) -shared $(LDFLAGS) -Wl,-z,now -Wl,--version-script=$(module_exports) $(filter %.o,$^) -o $@

@@ -5,10 +5,8 @@
 #include <http_config.h>
 #include <http_core.h>
 #include <http_main.h>
-#include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +21,7 @@
 #include "mod_cppfcgi/httpd/manager_process.h"
 #include "mod_cppfcgi/httpd/socket_folder.h"
 #include "shared/control.h"
+#include "shared/futex.h"
 
 namespace cppfcgi {
 namespace {
@@ -105,13 +104,11 @@ Result<void> map_areas(const Retained& link, LinkState& state) {
   return {};
 }
 
-void wake_futex(Shared<std::uint32_t>* word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0); }
-
 void sweep(int pid) {
   const LinkState& state = global_config().link;
   if (!state.load) return;
   Claims claims(*static_cast<const Directory*>(state.directory.address()), *static_cast<Load*>(state.load.address()),
-                wake_futex);
+                wake_one);
   claims.sweep(pid);
 }
 
