@@ -39,11 +39,12 @@ $(BUILD)/obj/%.o: %.cpp
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
 # ---- the worker library ----
-$(BUILD)/libcppfcgi.a: $(WORKER) $(SHARED)
+LIBRARY := $(WORKER) $(BUILD)/obj/shared/record.o $(BUILD)/obj/shared/params.o
+$(BUILD)/libcppfcgi.a: $(LIBRARY)
 	@rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/libcppfcgi.so.$(SOVERSION): $(WORKER) $(SHARED)
-	$(CXX) -shared -Wl,-soname,libcppfcgi.so.$(SOVERSION) $(LDFLAGS) $^ -o $@
+$(BUILD)/libcppfcgi.so.$(SOVERSION): $(LIBRARY) worker/libcppfcgi.map
+	$(CXX) -shared -Wl,-soname,libcppfcgi.so.$(SOVERSION) -Wl,--version-script=worker/libcppfcgi.map $(LDFLAGS) $(LIBRARY) -o $@
 
 $(BUILD)/libcppfcgi.so: $(BUILD)/libcppfcgi.so.$(SOVERSION)
 	@ln -sf $(<F) $@

@@ -178,7 +178,10 @@ void Response::flush() {
 }
 
 void Response::log(std::string_view line) {
-  if (sink_ != nullptr && !line.empty()) sink_->send_stderr(line);
+  if (sink_ == nullptr || line.empty()) return;
+  std::string whole(line);
+  if (whole.back() != '\n') whole += '\n';
+  sink_->send_stderr(whole);
 }
 
 std::string& detail::Access::finish(Response& response) {

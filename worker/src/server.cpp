@@ -43,6 +43,7 @@ Server::Server(const Options& options, Handler handler, Listener listener)
 }
 
 Server::~Server() {
+  guard_.reset();  // it uses the rest
   {
     const std::lock_guard guard(lock_);
     are_handlers_done_ = true;

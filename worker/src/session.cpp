@@ -219,7 +219,8 @@ Session::Event Session::reply_refusal(std::size_t slot) {
   answer.append(text.status).append("\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n").append(text.status) += '\n';
   free(slot);
   reply_.clear();
-  append_stream(reply_, RecordType::stderr_stream, id, std::string("cppfcgi: request refused: ").append(text.why));
+  append_stream(reply_, RecordType::stderr_stream, id,
+                std::string("cppfcgi: request refused: ").append(text.why) + '\n');
   append_record(reply_, RecordType::stderr_stream, id, {});
   append_stream(reply_, RecordType::stdout_stream, id, answer);
   append_record(reply_, RecordType::stdout_stream, id, {});

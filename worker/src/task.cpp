@@ -123,7 +123,7 @@ bool Task::answer_failure(std::string_view what) {
     std::string line = "cppfcgi: ";
     line.append(request_.method()).append(" ").append(request_.uri()).append(": ").append(what);
     if (response_.is_sent()) line += "; the answer is cut";
-    send_stderr(line);
+    response_.log(line);
     if (response_.is_sent()) return false;
     detail::Access::reset(response_);
     response_.status(500).header("Content-Type", "text/plain; charset=utf-8");
@@ -188,12 +188,12 @@ void Task::send_stdout(std::string& framed, std::string_view more) {
 }
 
 void Task::send_stderr(std::string_view text) {
-  if (connection_->outlet().is_lost()) return log_line(text);
+  if (connection_->outlet().is_lost()) return log_line(text.substr(0, text.find_last_not_of('\n') + 1));
   std::string records;
   append_stream(records, RecordType::stderr_stream, id_, text);
   has_stderr_ = true;
   iovec part = as_part(records);
-  if (!send({&part, 1})) log_line(text);
+  if (!send({&part, 1})) log_line(text.substr(0, text.find_last_not_of('\n') + 1));
 }
 
 // The rest of the answer and its end, in one piece. False: the connection is lost.
