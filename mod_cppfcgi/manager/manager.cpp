@@ -1,0 +1,127 @@
+#include "mod_cppfcgi/manager/manager.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+namespace cppfcgi {
+namespace {
+
+constexpr Duration kill_takes_at_most{1'000};
+
+Time clock_now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+Manager::Manager(const Surroundings& surroundings) : around_(surroundings), left_(surroundings.board.found()) {}
+
+Result<void> Manager::configure(std::uint64_t number, const Configuration& configuration) {
+  if (!socket_folder_.empty() && configuration.socket_folder != socket_folder_ && !pools_.empty()) {
+    return Error{EINVAL, fmt::format("the folder of the sockets cannot change from {} to {} without a restart",
+                                     socket_folder_, configuration.socket_folder)};
+  }
+  if (auto prepared = prepare_folder(configuration.socket_folder); !prepared) return prepared;
+
+  std::map<std::uint64_t, std::unique_ptr<PoolKeeper>> added;
+  std::set<std::uint64_t> wanted;
+  for (const PoolConfig& config : configuration.pools) {
+    const std::uint64_t key = config.key();
+    if (!wanted.insert(key).second || pools_.contains(key)) continue;
+    auto keeper = open(config, configuration.socket_folder);
+    if (!keeper) return keeper.error();
+    added.emplace(key, *std::move(keeper));
+  }
+  // Beyond this point nothing fails.
+  for (auto& [key, entry] : pools_) {
+    if (wanted.contains(key)) {
+      if (std::exchange(entry.removed_by, std::nullopt)) entry.keeper->restore();
+    } else if (!entry.removed_by) {
+      entry.removed_by = number;
+    }
+  }
+  around_.log.notice("configuration {}: {} pools, {} of them kept", number, wanted.size(),
+                     wanted.size() - added.size());
+  for (auto& [key, keeper] : added) pools_.emplace(key, Entry{.keeper = std::move(keeper), .removed_by = {}});
+  around_.board.set_configuration(number);
+  return {};
+}
+
+Result<void> Manager::prepare_folder(const std::string& folder) {
+  if (mkdir(folder.c_str(), 0711) < 0 && errno != EEXIST) return posix_error("make the folder " + folder, errno);
+  if (socket_folder_ != folder) remove_dead_sockets(folder);
+  socket_folder_ = folder;
+  return {};
+}
+
+// Taken over where an earlier manager has left it, else new.
+Result<std::unique_ptr<PoolKeeper>> Manager::open(const PoolConfig& config, const std::string& folder) {
+  const auto left =
+      std::find_if(left_.begin(), left_.end(), [&](const Board::Found& found) { return found.key == config.key(); });
+  if (left == left_.end()) return PoolKeeper::open(around_, config, folder);
+  const Board::Found found = *left;
+  left_.erase(left);
+  return PoolKeeper::adopt(around_, config, folder, found.rows);
+}
+
+void Manager::begin() {
+  for (auto& [key, entry] : pools_) entry.keeper->begin();
+}
+
+void Manager::generation_ended(std::uint64_t number) {
+  for (auto& [key, entry] : pools_) {
+    if (entry.removed_by && *entry.removed_by <= number) entry.keeper->remove();
+  }
+}
+
+void Manager::shut_down() {
+  if (is_ending_) return;
+  is_ending_ = true;
+  Duration longest{0};
+  for (auto& [key, entry] : pools_) {
+    longest = std::max(longest, entry.keeper->config().stop_grace);
+    entry.keeper->shut_down();
+  }
+  last_moment_ = clock_now() + longest + kill_takes_at_most;
+}
+
+bool Manager::is_over() const {
+  if (!is_ending_) return false;
+  const bool all =
+      std::all_of(pools_.begin(), pools_.end(), [](const auto& item) { return item.second.keeper->is_over(); });
+  return all || clock_now() >= last_moment_;
+}
+
+void Manager::clean_up() {
+  pools_.clear();
+  // Only if it is empty, and ours to remove: httpd's parent may have made it.
+  if (!socket_folder_.empty()) rmdir(socket_folder_.c_str());
+}
+
+void Manager::turn() {
+  for (auto item = pools_.begin(); item != pools_.end();) {
+    item->second.keeper->turn();
+    const bool has_ended = !is_ending_ && item->second.removed_by && item->second.keeper->is_over();
+    if (has_ended)
+      around_.log.notice("pool {} has ended: no configuration knows it", item->second.keeper->config().name);
+    item = has_ended ? pools_.erase(item) : std::next(item);
+  }
+}
+
+std::optional<Time> Manager::next_deadline() const {
+  std::optional<Time> first;
+  for (const auto& [key, entry] : pools_) {
+    const auto due = entry.keeper->next_deadline();
+    if (due && (!first || *due < *first)) first = due;
+  }
+  if (is_ending_ && (!first || last_moment_ < *first)) first = last_moment_;
+  return first;
+}
+
+void Manager::serve_waiting() {
+  for (auto& [key, entry] : pools_) entry.keeper->serve_waiting();
+}
+
+}  // namespace cppfcgi

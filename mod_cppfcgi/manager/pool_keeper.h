@@ -1,0 +1,99 @@
+// PoolKeeper: carries out what a Pool decides: holds the slots' sockets and workers, tells the Pool what happens to
+// them, publishes their state, writes the log. A shell; owned by the manager. Decides nothing about starts and ends.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mod_cppfcgi/manager/board.h"
+#include "mod_cppfcgi/manager/log.h"
+#include "mod_cppfcgi/manager/loop.h"
+#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/program_watch.h"
+#include "mod_cppfcgi/manager/question.h"
+#include "mod_cppfcgi/manager/slot_socket.h"
+#include "mod_cppfcgi/manager/worker.h"
+#include "shared/claims.h"
+#include "shared/pool_config.h"
+
+namespace cppfcgi {
+
+// What all pools share. Outlives them.
+struct Surroundings {
+  Loop& loop;
+  Board& board;
+  Claims& claims;
+  const Log& log;
+  std::uint64_t open_files = 1'024;  // workers' soft limit
+  bool workers_end_with_us = false;  // where nobody would adopt them
+};
+
+class PoolKeeper {
+ public:
+  // With a row in the directory and listening sockets, but no worker yet.
+  static Result<std::unique_ptr<PoolKeeper>> open(const Surroundings& surroundings, const PoolConfig& config,
+                                                  const std::string& socket_folder);
+  // With the row, and those living workers, of an earlier manager.
+  static Result<std::unique_ptr<PoolKeeper>> adopt(const Surroundings& surroundings, const PoolConfig& config,
+                                                   const std::string& socket_folder, const Board::Rows& rows);
+  ~PoolKeeper();  // removes sockets and row
+  PoolKeeper(const PoolKeeper&) = delete;
+  PoolKeeper& operator=(const PoolKeeper&) = delete;
+
+  void begin() { handle({Happened::began}); }
+  void remove() { handle({Happened::removed}); }
+  void restore() { handle({Happened::restored}); }
+  void shut_down() { handle({Happened::shut_down}); }
+
+  void turn();  // does what is due
+  std::optional<Time> next_deadline() const;
+  bool is_over() const { return pool_.is_over(); }
+  void serve_waiting();  // somebody waits: gives what is free
+  const PoolConfig& config() const { return config_; }
+
+ private:
+  struct Place {  // a slot, as the keeper holds it
+    SlotSocket socket;
+    std::unique_ptr<Worker> worker;
+    std::unique_ptr<Question> question;
+    int resets = 0;                 // of this generation's questions
+    std::optional<Time> ask_again;  // the listen queue was full
+    std::string last_worker;        // "worker 3 (pid 812) of pool /srv/a": the one that ended last
+    Worker::End last_end;
+  };
+
+  PoolKeeper(const Surroundings& surroundings, const PoolConfig& config, const std::string& socket_folder,
+             const Board::Rows& rows);
+  Result<void> open_sockets();
+  void adopt_workers();
+
+  void handle(const Event& event);
+  void perform(const Action& action);
+  void publish(std::uint32_t slot);
+  void start(std::uint32_t slot);
+  void ask(std::uint32_t slot);
+  void hear(std::uint32_t slot, Question::Outcome outcome, Offer offer);
+  void bury(std::uint32_t slot);
+  void report_death(const Action& action);
+  void watch_program();
+  Worker::Callbacks callbacks(std::uint32_t slot, std::uint32_t generation);
+  Event about(Happened what, std::uint32_t slot, Offer offer = {}) const;
+  std::string name_of(std::uint32_t slot, pid_t pid) const;
+  bool has_claims(std::uint32_t slot) const;
+  std::string path_of(std::uint32_t slot) const { return socket_path(socket_folder_, config_.key(), slot); }
+
+  Surroundings around_;
+  PoolConfig config_;
+  std::string socket_folder_;
+  Board::Rows rows_;
+  std::vector<Place> places_;
+  Pool pool_;
+  std::deque<Event> events_;  // of those that came while one was at work
+  bool is_handling_ = false;
+  std::optional<ProgramWatch> program_watch_;  // while starts fail
+};
+
+}  // namespace cppfcgi

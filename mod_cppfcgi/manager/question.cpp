@@ -1,0 +1,59 @@
+#include "mod_cppfcgi/manager/question.h"
+
+#include <linux/sockios.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <cerrno>
+
+#include "shared/pool_config.h"
+
+namespace cppfcgi {
+
+Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& path, Callback callback) {
+  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return posix_error("socket", errno);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, max_socket_path_bytes);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+    return posix_error("connect " + path, errno);
+  }
+  const std::string text = capacity_question();
+  if (send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) {
+    return posix_error("ask " + path, errno);
+  }
+  std::unique_ptr<Question> question(new Question(std::move(fd), std::move(callback)));
+  auto watch = loop.watch(question->fd_.get(), EPOLLIN, [raw = question.get()](std::uint32_t) { raw->receive(); });
+  if (!watch) return watch.error();
+  question->watch_ = *std::move(watch);
+  return question;
+}
+
+bool Question::is_unread() const {
+  int unread = 0;
+  char byte = 0;
+  const bool has_more = recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+  return !has_more && ioctl(fd_.get(), SIOCOUTQ, &unread) == 0 && unread > 0;
+}
+
+void Question::receive() {
+  std::array<std::byte, 1024> bytes;
+  const ssize_t got = recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  std::optional<Offer> offer;
+  Outcome outcome = got < 0 && errno == ECONNRESET ? Outcome::reset : Outcome::closed;
+  if (got > 0) {
+    offer = answer_.feed(std::span(bytes).first(static_cast<std::size_t>(got)));
+    if (!offer) return;
+    outcome = Outcome::answered;
+  }
+  watch_.reset();
+  const Callback callback = callback_;  // ours may end with us
+  callback(outcome, offer.value_or(Offer{}));
+}
+
+}  // namespace cppfcgi

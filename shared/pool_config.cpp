@@ -1,0 +1,259 @@
+#include "shared/pool_config.h"
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "shared/scoreboard.h"
+
+namespace cppfcgi {
+namespace {
+
+using Json = nlohmann::json;
+using std::chrono::milliseconds;
+
+constexpr std::int64_t max_delay_ms = 86'400'000;
+constexpr std::int64_t max_processes = 1'024;
+
+// ---- strings: JSON knows UTF-8 only, while paths and variables are bytes. What is not UTF-8 is written {"hex":
+// "2f73…"}. ----
+
+Json to_value(const std::string& bytes) {
+  try {
+    (void)Json(bytes).dump();
+    return bytes;
+  } catch (const Json::type_error&) {
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string hex;
+    for (const unsigned char byte : bytes) (hex += digits[byte >> 4]) += digits[byte & 15];
+    return {{"hex", hex}};
+  }
+}
+
+std::optional<std::string> from_hex(const std::string& hex) {
+  std::string bytes;
+  for (std::size_t at = 0; at < hex.size(); at += 2) {
+    unsigned value = 0;
+    const char* end = hex.data() + std::min(at + 2, hex.size());
+    const auto [stop, failure] = std::from_chars(hex.data() + at, end, value, 16);
+    if (failure != std::errc{} || stop != hex.data() + at + 2) return std::nullopt;
+    bytes += static_cast<char>(value);
+  }
+  return bytes;
+}
+
+// ---- reading ----
+
+// Takes the members of one object; the first thing that is wrong is kept, with its path, and ends the work.
+class Members {
+ public:
+  Members(const Json& object, std::string path, std::optional<Error>& error)
+      : object_(object), path_(std::move(path)), error_(error) {
+    if (!object.is_object()) fail("", "is not an object");
+  }
+
+  void text(const char* name, std::string& to) {
+    if (const Json* value = find(name)) to = to_text(*value, name);
+  }
+
+  void texts(const char* name, std::vector<std::string>& to) {
+    const Json* value = find(name);
+    if (value == nullptr) return;
+    if (!value->is_array()) return fail(name, "is not a list of strings");
+    to.clear();
+    for (const Json& item : *value)
+      to.push_back(to_text(item, std::string(name) + "[" + std::to_string(to.size()) + "]"));
+  }
+
+  template <class Number>
+  void number(const char* name, Number& to, std::int64_t least, std::int64_t most) {
+    const Json* value = find(name);
+    if (value == nullptr) return;
+    if (!value->is_number_integer() || *value < least || *value > most) {
+      return fail(name, value->dump() + " is not in " + std::to_string(least) + " … " + std::to_string(most));
+    }
+    to = static_cast<Number>(value->get<std::int64_t>());
+  }
+
+  void delay(const char* name, milliseconds& to) {
+    std::int64_t count = to.count();
+    number(name, count, 0, max_delay_ms);
+    to = milliseconds(count);
+  }
+
+  const Json* find(const char* name) {
+    known_.emplace_back(name);
+    if (error_ || !object_.contains(name)) return nullptr;
+    return &object_[name];
+  }
+
+  void fail(const std::string& name, const std::string& what) {
+    if (error_) return;
+    const std::string where = path_ + (path_.empty() || name.empty() ? "" : ".") + name;
+    error_ = Error{EINVAL, (where.empty() ? "the configuration" : where) + ": " + what};
+  }
+
+  // A name that nobody asked for is a mistake of spelling.
+  void refuse_others() {
+    if (error_) return;
+    for (const auto& [name, value] : object_.items()) {
+      if (std::find(known_.begin(), known_.end(), name) == known_.end())
+        return fail(name, "is no member that is known");
+    }
+  }
+
+ private:
+  std::string to_text(const Json& value, const std::string& name) {
+    std::optional<std::string> text;
+    if (value.is_string()) text = value.get<std::string>();
+    if (value.is_object() && value.size() == 1 && value.contains("hex") && value["hex"].is_string()) {
+      text = from_hex(value["hex"].get<std::string>());
+    }
+    if (!text) {
+      fail(name, "is not a string");
+    } else if (text->find('\0') != std::string::npos) {
+      fail(name, "contains a NUL");
+    }
+    return text.value_or("");
+  }
+
+  const Json& object_;
+  std::string path_;
+  std::optional<Error>& error_;
+  std::vector<std::string> known_;
+};
+
+PoolConfig read_pool(const Json& value, const std::string& path, std::optional<Error>& error) {
+  PoolConfig pool;
+  Members members(value, path, error);
+  if (error) return pool;
+  members.text("program", pool.program);
+  pool.name = pool.program;
+  members.text("name", pool.name);
+  members.texts("arguments", pool.arguments);
+  members.texts("environment", pool.environment);
+  members.number("processes", pool.processes, 1, max_processes);
+  members.number("listen_queue_depth", pool.listen_queue_depth, 1, 65'535);
+  members.number("priority", pool.priority, 0, 19);
+  members.delay("init_start_delay_ms", pool.init_start_delay);
+  members.delay("restart_delay_ms", pool.restart_delay);
+  members.delay("min_server_life_ms", pool.min_server_life);
+  members.delay("ready_timeout_ms", pool.ready_timeout);
+  members.delay("stop_grace_ms", pool.stop_grace);
+  members.text("scope", pool.scope);
+  members.refuse_others();
+  if (!pool.program.starts_with('/')) members.fail("program", "\"" + pool.program + "\" is not an absolute path");
+  for (const std::string& variable : pool.environment) {
+    const std::size_t equals = variable.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      members.fail("environment", "\"" + variable + "\" is not NAME=value");
+  }
+  return pool;
+}
+
+// ---- identity ----
+
+// FNV-1a, 64 bits: the same in every build and process, which std::hash need not be.
+class Hash {
+ public:
+  void add(std::string_view bytes) {
+    add(bytes.size());
+    for (const unsigned char byte : bytes) step(byte);
+  }
+  void add(std::uint64_t number) {
+    for (int shift = 0; shift < 64; shift += 8) step(static_cast<unsigned char>(number >> shift & 0xff));
+  }
+  void add(const std::vector<std::string>& list) {
+    add(list.size());
+    for (const std::string& text : list) add(text);
+  }
+  void add(milliseconds time) { add(static_cast<std::uint64_t>(time.count())); }
+  std::uint64_t value() const { return state_ == 0 ? 1 : state_; }
+
+ private:
+  void step(unsigned char byte) { state_ = (state_ ^ byte) * 0x100000001b3; }
+  std::uint64_t state_ = 0xcbf29ce484222325;
+};
+
+}  // namespace
+
+// Everything but the name, which is for people.
+std::uint64_t PoolConfig::key() const {
+  Hash hash;
+  hash.add(program);
+  hash.add(arguments);
+  hash.add(environment);
+  hash.add(processes);
+  hash.add(listen_queue_depth);
+  hash.add(static_cast<std::uint64_t>(priority));
+  hash.add(init_start_delay);
+  hash.add(restart_delay);
+  hash.add(min_server_life);
+  hash.add(ready_timeout);
+  hash.add(stop_grace);
+  hash.add(scope);
+  return hash.value();
+}
+
+std::string to_json(const Configuration& configuration) {
+  auto list = [](const std::vector<std::string>& texts) {
+    Json values = Json::array();
+    for (const std::string& text : texts) values.push_back(to_value(text));
+    return values;
+  };
+  Json pools = Json::array();
+  for (const PoolConfig& pool : configuration.pools) {
+    pools.push_back({{"name", to_value(pool.name)},
+                     {"program", to_value(pool.program)},
+                     {"arguments", list(pool.arguments)},
+                     {"environment", list(pool.environment)},
+                     {"processes", pool.processes},
+                     {"listen_queue_depth", pool.listen_queue_depth},
+                     {"priority", pool.priority},
+                     {"init_start_delay_ms", pool.init_start_delay.count()},
+                     {"restart_delay_ms", pool.restart_delay.count()},
+                     {"min_server_life_ms", pool.min_server_life.count()},
+                     {"ready_timeout_ms", pool.ready_timeout.count()},
+                     {"stop_grace_ms", pool.stop_grace.count()},
+                     {"scope", to_value(pool.scope)}});
+  }
+  return Json{{"socket_folder", to_value(configuration.socket_folder)}, {"pools", pools}}.dump();
+}
+
+Result<Configuration> configuration_from_json(std::string_view text) {
+  Json root;
+  try {
+    root = Json::parse(text);
+  } catch (const Json::parse_error& failure) {
+    return Error{EINVAL, "the configuration is not JSON: " + std::string(failure.what())};
+  }
+  Configuration configuration;
+  std::optional<Error> error;
+  Members members(root, "", error);
+  if (error) return *error;
+  members.text("socket_folder", configuration.socket_folder);
+  const Json* pools = members.find("pools");
+  if (pools == nullptr || !pools->is_array()) members.fail("pools", "is not a list of pools");
+  for (std::size_t i = 0; !error && i < pools->size(); ++i) {
+    configuration.pools.push_back(read_pool((*pools)[i], "pools[" + std::to_string(i) + "]", error));
+  }
+  members.refuse_others();
+  if (!configuration.socket_folder.starts_with('/')) members.fail("socket_folder", "is not an absolute path");
+  if (configuration.socket_folder.size() + socket_name_bytes > max_socket_path_bytes) {
+    members.fail("socket_folder",
+                 "is longer than " + std::to_string(max_socket_path_bytes - socket_name_bytes) + " bytes");
+  }
+  std::size_t slots = 0;
+  for (const PoolConfig& pool : configuration.pools) slots += pool.processes;
+  if (configuration.pools.size() > max_pools) members.fail("pools", "are more than " + std::to_string(max_pools));
+  if (slots > max_slots) members.fail("pools", "have more than " + std::to_string(max_slots) + " processes together");
+  if (error) return *error;
+  return configuration;
+}
+
+std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index) {
+  char name[socket_name_bytes + 8];
+  std::snprintf(name, sizeof name, "/%016llx.%u", static_cast<unsigned long long>(key), index);
+  return folder + name;
+}
+
+}  // namespace cppfcgi
