@@ -22,10 +22,15 @@
 namespace cppfcgi {
 namespace {
 
-// Logs mistakes in httpd's own words, and remembers whether there was one.
+// Logs mistakes in httpd's own words, and remembers whether there was one. What nobody wrote (a default) is told at the
+// first pool, which needs it.
 class Mistakes {
  public:
-  void add(const std::string& directive, const std::string& file, std::uint32_t line, const std::string& what) {
+  explicit Mistakes(const server_rec* main_server) {
+    if (const auto pools = all_pools(main_server); !pools.empty()) first_ = pools.front();
+  }
+  void add(const std::string& directive, std::string file, std::uint32_t line, const std::string& what) {
+    if (line == 0 && first_) file = first_->file, line = first_->line;
     const std::string at = line == 0 ? "" : "Syntax error on line " + std::to_string(line) + " of " + file + ": ";
     ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_STARTUP, 0, nullptr, "%s%s: %s", at.c_str(), directive.c_str(),
                  what.c_str());
@@ -40,6 +45,7 @@ class Mistakes {
   bool found() const { return found_; }
 
  private:
+  const PoolSettings* first_ = nullptr;
   bool found_ = false;
 };
 
@@ -88,12 +94,14 @@ void check_totals(const server_rec* main_server, Mistakes& mistakes) {
   });
 }
 
+constexpr const char* accepted_program = "; accepted: the path of an executable file";
+
 // "" if the program is there and a regular file; whether User may execute it is asked later.
 std::string program_mistake(const std::string& program) {
   struct stat status {};
   if (stat(program.c_str(), &status) < 0) return posix_error("no such program", errno).what;
-  if (S_ISDIR(status.st_mode)) return "is a folder; accepted: an executable file";
-  if (!S_ISREG(status.st_mode)) return "is not a regular file; accepted: an executable file";
+  if (S_ISDIR(status.st_mode)) return "is a folder";
+  if (!S_ISREG(status.st_mode)) return "is not a regular file";
   return {};
 }
 
@@ -102,7 +110,7 @@ void check_programs(const server_rec* main_server, const Identity& identity, Mis
   std::vector<AccessQuestion> questions;
   for (const PoolSettings* settings : all_pools(main_server)) {
     if (const std::string wrong = program_mistake(settings->pool.program); !wrong.empty()) {
-      mistakes.add(*settings, wrong);
+      mistakes.add(*settings, wrong + accepted_program);
       continue;
     }
     asked.push_back(settings);
@@ -112,7 +120,7 @@ void check_programs(const server_rec* main_server, const Identity& identity, Mis
   if (!answers) return mistakes.add("FastCgiServer", "", 0, answers.error().what);
   for (std::size_t i = 0; i < asked.size(); ++i)
     if (!(*answers)[i].empty())
-      mistakes.add(*asked[i], "User " + identity.user + " may not execute it: " + (*answers)[i]);
+      mistakes.add(*asked[i], "User " + identity.user + " may not execute it: " + (*answers)[i] + accepted_program);
 }
 
 void check_ipc_folder(GlobalConfig& global, const Identity& identity, Mistakes& mistakes) {
@@ -131,10 +139,10 @@ void check_ipc_folder(GlobalConfig& global, const Identity& identity, Mistakes& 
   if (!exists && stat(parent.c_str(), &status) < 0)
     return mistakes.add("FastCgiIpcDir", global.ipc_folder,
                         folder + ": cannot be created, since " + posix_error(parent, errno).what);
-  // Root creates the folder; anybody else must be allowed to.
-  if (!exists && geteuid() == 0) return;
-  const std::string& written = exists ? folder : parent;
-  const auto answers = check_access(identity, {{written, Need::write_folder}});
+  // Root creates the folder where it is missing, and User must reach it; anybody else must be allowed to create it.
+  const std::string& asked = exists ? folder : parent;
+  const Need need = !exists && geteuid() == 0 ? Need::enter_folder : Need::write_folder;
+  const auto answers = check_access(identity, {{asked, need}});
   if (!answers) return mistakes.add("FastCgiIpcDir", global.ipc_folder, answers.error().what);
   if (!answers->front().empty())
     mistakes.add("FastCgiIpcDir", global.ipc_folder,
@@ -184,13 +192,13 @@ void check_manager(GlobalConfig& global, const Identity& identity, Mistakes& mis
 }  // namespace
 
 int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
-  Mistakes mistakes;
+  Mistakes mistakes(main_server);
   complete_pools(main_server);
   check_totals(main_server, mistakes);
   GlobalConfig& global = *server_config(main_server).global;
   if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
 
-  Mistakes files;
+  Mistakes files(main_server);
   if (global.ipc_folder.is_given() || global.manager_program.is_given() || !all_pools(main_server).empty()) {
     const auto identity = worker_identity();
     if (!identity) {

@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-// after httpd.h
+
+// after httpd.h, on which it leans
 #include <unixd.h>
 
 #include <cerrno>
@@ -35,8 +36,8 @@ Refusal first_refusal(const char* path, std::size_t length, Need need) {
     prefix[i] = path[i];
   }
   prefix[length] = '\0';
-  if (faccessat(AT_FDCWD, prefix, need == Need::execute_file ? X_OK : W_OK | X_OK, AT_EACCESS) < 0)
-    return {errno, length};
+  const int mode = need == Need::write_folder ? W_OK | X_OK : X_OK;
+  if (faccessat(AT_FDCWD, prefix, mode, AT_EACCESS) < 0) return {errno, length};
   return {};
 }
 

@@ -25,7 +25,7 @@ Result<Identity> worker_identity();
 // Becomes it. Between fork and exec: async-signal-safe. 0, or errno.
 int become(const Identity& identity);
 
-enum class Need { execute_file, write_folder };
+enum class Need { execute_file, write_folder, enter_folder };
 
 // What stands in the way of each: "" or "folder /srv/a: Permission denied".
 struct AccessQuestion {

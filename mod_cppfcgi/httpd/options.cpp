@@ -249,11 +249,11 @@ Error unknown_option(const std::string& word) {
   };
   for (const Option& option : options) consider(option.name);
   for (const Later& later : later_options) consider(later.name);
-  if (nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3))
-    return {0, word + ": there is no such option; did you mean " + std::string(nearest) + "?"};
+  const bool is_near = nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3);
   std::string list;
   for (const Option& option : options) list += (list.empty() ? "" : ", ") + std::string(option.name);
-  return {0, word + ": there is no such option; accepted: " + list};
+  return {0, word + ": there is no such option" + (is_near ? "; did you mean " + std::string(nearest) + '?' : "") +
+                 "; accepted: " + list};
 }
 
 }  // namespace
@@ -298,7 +298,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     Parse parse{settings, environment, {}};
     std::string text = word;
     if (option->has_value) {
-      if (++i == words.size()) return Error{0, word + ": its value is missing"};
+      if (++i == words.size()) return Error{0, word + ": its value is missing; accepted: " + word + " value"};
       parse.value = words[i];
       text += ' ' + words[i];
     }

@@ -1,0 +1,281 @@
+// What configtest says: each mistake in a directive of ours stops it with file, line, directive, what is wrong and what
+// is accepted; each good form passes.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/support/httpd_server.h"
+
+namespace cppfcgi::test {
+namespace {
+
+struct Mistake {
+  std::string name;
+  std::string config;              // @ROOT@ and so on are replaced
+  std::vector<std::string> words;  // each must be said
+};
+void PrintTo(const Mistake& mistake, std::ostream* out) { *out << mistake.config; }
+
+std::string on_pool(const std::string& options) { return "FastCgiServer @ROOT@/bin/hello " + options; }
+
+// The mistake is in the last line that has a directive of ours.
+std::size_t line_of_mistake(const HttpdServer& httpd) {
+  const std::string text = read_file(httpd.root() + "/httpd.conf");
+  return static_cast<std::size_t>(
+             std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(text.rfind("\nFastCgi")) + 1, '\n')) +
+         1;
+}
+
+class EachMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(EachMistake, StopsConfigtest) {
+  HttpdServer httpd({.config = GetParam().config});
+  httpd.install("samples/hello");
+  httpd.write("bin/plain.txt", "not a program");
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1) << result.output;
+  for (const std::string& word : GetParam().words)
+    EXPECT_NE(result.output.find(word), std::string::npos) << "\"" << word << "\" is not in:\n" << result.output;
+  EXPECT_TRUE(matches(result.output,
+                      "on line " + std::to_string(line_of_mistake(httpd)) + " of " + httpd.root() + "/httpd.conf:"))
+      << result.output;
+}
+
+const Mistake mistakes[] = {
+    // numbers
+    {"ProcessesZero",
+     on_pool("-processes 0"),
+     {"FastCgiServer: ", "/bin/hello: -processes 0: out of range; accepted: 1 to 1024"}},
+    {"ProcessesTooMany", on_pool("-processes 1025"), {"-processes 1025: out of range; accepted: 1 to 1024"}},
+    {"ProcessesHuge", on_pool("-processes 99999999999999999999"), {"accepted: 1 to 1024"}},
+    {"ProcessesNegative", on_pool("-processes -1"), {"-processes -1: not a whole number; accepted: 1 to 1024"}},
+    {"ProcessesWord", on_pool("-processes four"), {"-processes four: not a whole number; accepted: 1 to 1024"}},
+    {"ProcessesTail", on_pool("-processes 4x"), {"-processes 4x: not a whole number"}},
+    {"ProcessesEmpty", on_pool("-processes \"\""), {"not a whole number; accepted: 1 to 1024"}},
+    {"ProcessesMissing", on_pool("-processes"), {"-processes: its value is missing"}},
+    {"PriorityTooHigh", on_pool("-priority 20"), {"-priority 20: out of range; accepted: 0 to 19"}},
+    {"PriorityNegative", on_pool("-priority -5"), {"-priority -5: not a whole number; accepted: 0 to 19"}},
+    {"ListenQueueZero",
+     on_pool("-listen-queue-depth 0"),
+     {"-listen-queue-depth 0: out of range; accepted: 1 to 65535"}},
+    // times
+    {"TimeUnit",
+     on_pool("-idle-timeout 5x"),
+     {"-idle-timeout 5x: not a time; accepted: seconds, or a whole number with ms, s, min or h, from 1ms to 24h"}},
+    {"TimeZero", on_pool("-idle-timeout 0"), {"-idle-timeout 0: out of range; accepted: ", "from 1ms to 24h"}},
+    {"TimeTooLong", on_pool("-restart-delay 25h"), {"-restart-delay 25h: out of range; accepted: ", "from 0 to 24h"}},
+    {"TimeOverflow", on_pool("-appConnTimeout 18446744073709551615h"), {"-appConnTimeout", "out of range"}},
+    {"TimeNegative", on_pool("-init-start-delay -1"), {"-init-start-delay -1: not a time"}},
+    {"TimeUnitAlone", on_pool("-min-server-life s"), {"-min-server-life s: not a time"}},
+    // variables, headers
+    {"EnvNameless",
+     on_pool("-initial-env =x"),
+     {"-initial-env =x: the variable has no name; accepted: NAME=value, or NAME"}},
+    {"EnvMissing", on_pool("-initial-env"), {"-initial-env: its value is missing"}},
+    {"HeaderWithColon",
+     on_pool("-pass-header Authorization:"),
+     {"-pass-header Authorization:: not the name of a header; accepted: "}},
+    {"HeaderProxy", on_pool("-pass-header proxy"), {"-pass-header proxy: never passed", "accepted: any other header"}},
+    // mounts
+    {"MountWithoutSlash",
+     on_pool("-mount app"),
+     {"-mount app: does not begin with a slash; accepted: / or a path like /app"}},
+    {"MountDots", on_pool("-mount /a/../b"), {"-mount /a/../b: has a segment . or .."}},
+    {"MountTwoSlashes", on_pool("-mount //a"), {"-mount //a: has an empty segment"}},
+    {"MountEncoded", on_pool("-mount /a%20b"), {"has one of the characters ? # %"}},
+    {"MountQuery", on_pool("-mount /a?b"), {"has one of the characters ? # %"}},
+    // names
+    {"MisspeltOption", on_pool("-proceses 4"), {"-proceses: there is no such option; did you mean -processes?"}},
+    {"SwappedOption", on_pool("-idle-timeuot 4"), {"did you mean -idle-timeout?"}},
+    {"OptionWithoutDash", on_pool("processes 4"), {"processes: there is no such option; did you mean -processes?"}},
+    {"OptionWithTwoDashes", on_pool("--processes 4"), {"did you mean -processes?"}},
+    {"UnknownOption",
+     on_pool("-frobnicate"),
+     {"-frobnicate: there is no such option; accepted: -appConnTimeout, -flush, "}},
+    {"OptionTwice", on_pool("-processes 2 -Processes 3"), {"-Processes: given twice; accepted: once"}},
+    {"NotUtf8", on_pool("-initial-env A=\xff"), {"is not UTF-8"}},
+    {"NotUtf8Overlong", on_pool("-initial-env A=\xc0\xaf"), {"is not UTF-8"}},
+    // mod_fastcgi's that are not there yet
+    {"Port", on_pool("-port 9000"), {"-port: not yet available in this version: remove it"}},
+    {"Socket", on_pool("-socket s"), {"-socket: not yet available in this version: remove it"}},
+    {"User", on_pool("-user nobody"), {"-user: not yet available", "workers run as httpd's User"}},
+    {"AutoUpdate", on_pool("-autoupdate"), {"-autoupdate: not yet available"}},
+    {"MaxProcesses", on_pool("-maxProcesses 9"), {"-maxProcesses: not yet available", "-processes n"}},
+    {"KillInterval", on_pool("-killInterval 9"), {"-killInterval: not yet available"}},
+    {"ExternalServer",
+     "FastCgiExternalServer /x -host localhost:9000",
+     {"FastCgiExternalServer: not yet available in this version: remove it; for workers that something else starts, "
+      "use mod_proxy_fcgi"}},
+    {"Config",
+     "FastCgiConfig -maxProcesses 5",
+     {"FastCgiConfig: not yet available in this version: remove it, and give every application a FastCgiServer line"}},
+    {"Wrapper", "FastCgiWrapper On", {"FastCgiWrapper: not yet available"}},
+    {"Suexec", "FastCgiSuexec On", {"FastCgiSuexec: not yet available"}},
+    {"AccessChecker",
+     "<Location />\nFastCgiAccessChecker /x\n</Location>",
+     {"FastCgiAccessChecker: not yet available"}},
+    // places
+    {"PoolInLocation", "<Location />\nFastCgiServer @ROOT@/bin/hello\n</Location>", {"FastCgiServer", "not allowed"}},
+    {"IpcFolderInHost",
+     "<VirtualHost *:80>\nFastCgiIpcDir /tmp\n</VirtualHost>",
+     {"FastCgiIpcDir: accepted for the whole server only"}},
+    {"ManagerInHost",
+     "<VirtualHost *:80>\nFastCgiManager /x\n</VirtualHost>",
+     {"FastCgiManager: accepted for the whole server only"}},
+    {"IpcFolderTwice",
+     "FastCgiIpcDir @ROOT@/a\nFastCgiIpcDir @ROOT@/b",
+     {"FastCgiIpcDir: already given, at ", "httpd.conf:"}},
+    // files
+    {"NoProgram", "FastCgiServer", {"FastCgiServer: the program is missing; accepted: FastCgiServer program"}},
+    {"OptionForProgram", "FastCgiServer -processes 3", {"\"-processes\" is not a program; accepted: "}},
+    {"ProgramMissing",
+     "FastCgiServer @ROOT@/bin/missing",
+     {"FastCgiServer: ", "/bin/missing: no such program: No such file or directory; accepted: "}},
+    {"ProgramIsFolder", "FastCgiServer @ROOT@/bin", {"is a folder; accepted: the path of an executable file"}},
+    {"ProgramBelowFile", "FastCgiServer @ROOT@/bin/hello/x", {"Not a directory"}},
+    {"ProgramIsDevice", "FastCgiServer /dev/null", {"/dev/null: is not a regular file; accepted: "}},
+    {"ProgramNotExecutable",
+     "FastCgiServer @ROOT@/bin/plain.txt",
+     {"may not execute it: ", "Permission denied; accepted: "}},
+    {"RelativeMissing", "FastCgiServer bin/missing", {"FastCgiServer: ", "/bin/missing: no such program"}},
+    {"SameProgramTwice",
+     on_pool("") + "\nFastCgiServer bin/../bin/hello -processes 2",
+     {"already declared for the main server, at ", "httpd.conf:"}},
+    {"SameMountTwice",
+     on_pool("-mount /a") + "\nFastCgiServer @ROOT@/modules/cppfcgi-manager -mount /a/",
+     {"-mount /a: already taken in the main server by ", "/bin/hello, at "}},
+    {"IpcFolderIsFile", "FastCgiIpcDir @ROOT@/bin/hello", {"FastCgiIpcDir: ", "/bin/hello: not a folder"}},
+    {"IpcFolderTooLong",
+     "FastCgiIpcDir /tmp/" + std::string(75, 'x'),
+     {"FastCgiIpcDir: ", "too long for a socket's path; accepted: at most 77 bytes"}},
+    {"IpcFolderNowhere",
+     "FastCgiIpcDir @ROOT@/missing/ipc",
+     {"FastCgiIpcDir: ", "cannot be created", "No such file or directory"}},
+    {"ManagerMissing",
+     "FastCgiManager @ROOT@/bin/missing",
+     {"FastCgiManager: ", "no such program", "accepted: the path of the program cppfcgi-manager"}},
+    {"ManagerNotExecutable", "FastCgiManager @ROOT@/bin/plain.txt", {"FastCgiManager: ", "may not execute it"}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Configuration, EachMistake, testing::ValuesIn(mistakes),
+                         [](const auto& test) { return test.param.name; });
+
+TEST(Configuration, EveryGoodFormPasses) {
+  HttpdServer httpd({.config = R"(
+FastCgiIpcDir @ROOT@/tmp
+FastCgiManager @ROOT@/modules/cppfcgi-manager
+FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial-env "B=two words" -initial-env C= \
+  -idle-timeout 500ms -appConnTimeout 0 -listen-queue-depth 1 -flush -pass-header Authorization -pass-header X-One \
+  -priority 19 -restart-delay 0 -init-start-delay 2s -min-server-life 5min -nph -mount /
+<VirtualHost *:81>
+  ServerName a.example
+  FastCgiServer @ROOT@/bin/hello -PROCESSES 2 -Mount /app/ -APPCONNTIMEOUT 1h -Idle-Timeout 86400
+</VirtualHost>
+<VirtualHost *:81>
+  ServerName b.example
+  FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö"
+</VirtualHost>)"});
+  httpd.install("samples/hello");
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("Syntax OK"), std::string::npos) << result.output;
+}
+
+TEST(Configuration, ConfigtestLeavesNothingAndStartsNothing) {
+  HttpdServer httpd({.config = on_pool("-mount /")});
+  httpd.install("samples/hello");
+  EXPECT_EQ(httpd.configtest().status, 0);
+  EXPECT_TRUE(std::filesystem::is_empty(httpd.root() + "/run"));
+  EXPECT_TRUE(httpd.managers().empty());
+}
+
+TEST(Configuration, TheTotalOfProcessesIsLimited) {
+  std::string config;
+  for (int i = 1; i <= 5; ++i) config += "\nFastCgiServer @ROOT@/bin/hello" + std::to_string(i) + " -processes 1000";
+  HttpdServer httpd({.config = config});
+  for (int i = 1; i <= 5; ++i) httpd.install("samples/hello", "hello" + std::to_string(i));
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output,
+                      "on line [0-9]+ of .*/httpd.conf: FastCgiServer: .*/hello5: -processes 1000: brings the total of "
+                      "all pools to 5000; accepted: at most 4096"))
+      << result.output;
+}
+
+TEST(Configuration, TheNumberOfPoolsIsLimited) {
+  std::string config;
+  for (int i = 0; i < 257; ++i)
+    config += "\n<VirtualHost *:81>\nServerName h" + std::to_string(i) +
+              ".example\nFastCgiServer @ROOT@/bin/hello\n</VirtualHost>";
+  HttpdServer httpd({.config = config});
+  httpd.install("samples/hello");
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output, "one FastCgiServer too many; accepted: at most 256")) << result.output;
+}
+
+TEST(Configuration, EveryWrongProgramIsToldAtOnce) {
+  HttpdServer httpd({.config = "FastCgiServer bin/one\nFastCgiServer bin/two"});
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output, "/bin/one: no such program")) << result.output;
+  EXPECT_TRUE(matches(result.output, "/bin/two: no such program")) << result.output;
+}
+
+// What only root can set up: httpd's User is another.
+class AsRoot : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  }
+};
+
+TEST_F(AsRoot, AFolderThatUserMayNotEnterIsNamed) {
+  HttpdServer httpd({.config = "FastCgiServer @ROOT@/closed/hello"});
+  std::filesystem::create_directory(httpd.root() + "/closed");
+  copy_program(product("samples/hello"), httpd.root() + "/closed/hello");
+  ASSERT_EQ(chmod((httpd.root() + "/closed").c_str(), 0700), 0);
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output, "User www-data may not execute it: folder .*/closed: Permission denied"))
+      << result.output;
+}
+
+TEST_F(AsRoot, AnIpcFolderThatUserMayNotWriteIsRefused) {
+  HttpdServer httpd({.config = "FastCgiIpcDir @ROOT@/htdocs\nFastCgiServer @ROOT@/bin/hello"});
+  httpd.install("samples/hello");
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output,
+                      "FastCgiIpcDir: .*/htdocs: User www-data may not write there: .*Permission denied; accepted: a "
+                      "folder that this user may write"))
+      << result.output;
+}
+
+TEST_F(AsRoot, AnIpcFolderInAClosedFolderIsRefused) {
+  HttpdServer httpd({.config = "FastCgiIpcDir @ROOT@/closed/ipc\nFastCgiServer @ROOT@/bin/hello"});
+  httpd.install("samples/hello");
+  std::filesystem::create_directory(httpd.root() + "/closed");
+  ASSERT_EQ(chmod((httpd.root() + "/closed").c_str(), 0700), 0);
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(matches(result.output, "FastCgiIpcDir: .*User www-data may not .*Permission denied")) << result.output;
+}
+
+TEST(Configuration, WithoutAnyManagerTheLookedAtPlacesAreNamed) {
+  HttpdServer httpd({.config = on_pool("")});
+  httpd.install("samples/hello");
+  std::filesystem::remove(httpd.root() + "/modules/cppfcgi-manager");
+  const RunResult result = httpd.configtest();
+  if (result.status == 0) GTEST_SKIP() << "a manager is installed on this machine";
+  EXPECT_TRUE(matches(result.output,
+                      "on line [0-9]+ of .*: FastCgiServer: needs the program cppfcgi-manager: "
+                      ".*/modules/cppfcgi-manager: no such program.*/cppfcgi/cppfcgi-manager.*FastCgiManager"))
+      << result.output;
+}
+
+}  // namespace
+}  // namespace cppfcgi::test
