@@ -80,10 +80,12 @@ const PoolSettings* longest_mount(const ServerConfig& config, std::string_view u
   return longest;
 }
 
-std::string read_pool(cmd_parms* command, int argc, char* const argv[]) {
+std::string read_pool(cmd_parms* command, const char* line) {
   if (const char* wrong = ap_check_cmd_context(command, NOT_IN_DIR_LOC_FILE)) return wrong;
-  if (argc < 1) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
-  const std::vector<std::string> words(argv, argv + argc);
+  // httpd's own splitting (TAKE_ARGV) ends at 64 words, which a long environment exceeds.
+  std::vector<std::string> words;
+  while (*line != '\0') words.emplace_back(ap_getword_conf(command->pool, &line));
+  if (words.empty()) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
   for (const std::string& word : words)
     if (!is_utf8(word)) return "\"" + word + "\" is not UTF-8; accepted: UTF-8";
   if (words[0].empty() || words[0].starts_with('-'))
@@ -123,8 +125,8 @@ std::string read_setting(cmd_parms* command, Setting GlobalConfig::*member, cons
   return {};
 }
 
-const char* take_pool(cmd_parms* command, void*, int argc, char* const argv[]) noexcept {
-  return directive(command, [&] { return read_pool(command, argc, argv); });
+const char* take_pool(cmd_parms* command, void*, const char* line) noexcept {
+  return directive(command, [&] { return read_pool(command, line); });
 }
 
 const char* take_ipc_folder(cmd_parms* command, void*, const char* path) noexcept {
@@ -154,7 +156,7 @@ void* with_advice(const char* advice) { return const_cast<char*>(advice); }
 }  // namespace
 
 const command_rec directives[] = {
-    AP_INIT_TAKE_ARGV(
+    AP_INIT_RAW_ARGS(
         "FastCgiServer", command(take_pool), nullptr, RSRC_CONF,
         "a program, and options: -processes n, -mount /prefix, -initial-env NAME=value, -idle-timeout time, ..."),
     AP_INIT_TAKE1("FastCgiIpcDir", command(take_ipc_folder), nullptr, RSRC_CONF, "the folder for the workers' sockets"),

@@ -184,6 +184,15 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
   EXPECT_NE(result.output.find("Syntax OK"), std::string::npos) << result.output;
 }
 
+TEST(Configuration, ALineMayHaveManyVariables) {
+  std::string options;
+  for (int i = 0; i < 100; ++i) options += " -initial-env N" + std::to_string(i) + "=x";
+  HttpdServer httpd({.config = on_pool(options)});
+  httpd.install("samples/hello");
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
 TEST(Configuration, ConfigtestLeavesNothingAndStartsNothing) {
   HttpdServer httpd({.config = on_pool("-mount /")});
   httpd.install("samples/hello");
