@@ -25,6 +25,7 @@ Session::Event Session::next(Bytes& bytes) {
     has_deferred_ = false;
     return deferred_;
   }
+  if (!broken_by_.empty()) return violation(broken_by_);
   for (;;) {
     const RecordReader::Step step = reader_.next(bytes);
     if (step.kind == RecordReader::Kind::need_more) return {};
@@ -235,6 +236,11 @@ Session::Event Session::reply_end(std::uint16_t id, ProtocolStatus status) {
 }
 
 Session::Event Session::reply() { return {.kind = Kind::reply, .content = as_bytes(reply_)}; }
+
+Session::Event Session::violation(std::string_view what) {
+  broken_by_ = what;
+  return {.kind = Kind::violation, .content = as_bytes(what)};
+}
 
 void Session::finish(std::size_t slot) { free(slot); }
 

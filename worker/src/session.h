@@ -58,7 +58,7 @@ class Session {
     dropped,    // it will not be run; forget its body
     aborted,    // the web server no longer wants the answer of a request that was handed over; finish() it all the same
     reply,      // `content`: bytes for the web server
-    violation,  // `content` says what: close the connection
+    violation,  // `content` says what: close the connection; nothing else follows
   };
   struct Event {
     Kind kind = Kind::need_more;
@@ -116,7 +116,7 @@ class Session {
   Event reply_refusal(std::size_t slot);
   Event reply_end(std::uint16_t id, ProtocolStatus status);
   Event reply();
-  static Event violation(std::string_view what) { return {.kind = Kind::violation, .content = as_bytes(what)}; }
+  Event violation(std::string_view what);
   bool index_params(Live& request) const;
   std::size_t find(std::uint16_t id);
   void free(std::size_t slot);
@@ -130,6 +130,7 @@ class Session {
   std::size_t live_ = 0;
   bool is_admitting_ = true;
   bool is_over_ = false;
+  std::string_view broken_by_;  // the violation; "": none
   bool has_deferred_ = false;
   Event deferred_;       // what must follow the event that was given last
   std::string control_;  // content of a BEGIN or management record, gathered
