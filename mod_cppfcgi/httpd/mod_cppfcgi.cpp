@@ -96,12 +96,20 @@ void register_hooks(apr_pool_t*) noexcept {
 }  // namespace cppfcgi
 
 extern "C" {
-__attribute__((visibility("default"))) module AP_MODULE_DECLARE_DATA cppfcgi_module = {STANDARD20_MODULE_STUFF,
-                                                                                       nullptr,
-                                                                                       nullptr,
-                                                                                       cppfcgi::create_server_config,
-                                                                                       cppfcgi::merge_server_config,
-                                                                                       cppfcgi::directives,
-                                                                                       cppfcgi::register_hooks,
-                                                                                       AP_MODULE_FLAG_NONE};
+__attribute__((visibility("default"))) module AP_MODULE_DECLARE_DATA cppfcgi_module = {
+    MODULE_MAGIC_NUMBER_MAJOR,
+    MODULE_MAGIC_NUMBER_MINOR,
+    -1,
+    "mod_cppfcgi.c",  // as <IfModule> and other modules know it, whatever the language
+    nullptr,
+    nullptr,
+    MODULE_MAGIC_COOKIE,
+    nullptr,
+    nullptr,
+    nullptr,
+    cppfcgi::create_server_config,
+    cppfcgi::merge_server_config,
+    cppfcgi::directives,
+    cppfcgi::register_hooks,
+    AP_MODULE_FLAG_NONE};
 }
