@@ -1,0 +1,71 @@
+#include "mod_cppfcgi/core/claim_wait.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "shared/futex.h"
+
+namespace cppfcgi {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto look_up_period = std::chrono::milliseconds(250);  // how often a waiter asks whether its client is still there
+
+void tell_manager(int nudge) {
+  const std::uint64_t one = 1;
+  // Full means that it has been told and did not look yet; it cannot fail otherwise, and the wait has its deadline anyway.
+  [[maybe_unused]] const auto written = ::write(nudge, &one, sizeof one);
+}
+
+}  // namespace
+
+HeldClaim& HeldClaim::operator=(HeldClaim&& other) noexcept {
+  if (this == &other) return *this;
+  release();
+  claims_ = std::exchange(other.claims_, nullptr);
+  pool_ = other.pool_;
+  pid_ = other.pid_;
+  claim_ = other.claim_;
+  return *this;
+}
+
+void HeldClaim::release() {
+  if (Claims* claims = std::exchange(claims_, nullptr)) claims->release(pool_, claim_, pid_);
+}
+
+std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
+  const auto held = [&](const Claim& claim) { return HeldClaim(claims, request.pool, request.pid, claim); };
+  if (const auto claim = claims.try_claim(request.pool, request.pid, request.avoid)) return held(*claim);
+
+  const auto queued = claims.enqueue(request.pool, request.pid, request.queue_limit);
+  if (!queued) {
+    load.pools[request.pool].refused.fetch_add(1, std::memory_order_relaxed);
+    return ClaimFailure::queue_full;
+  }
+  const Ticket ticket = queued->ticket;
+  // A claim that came free before we stood in the queue was not handed to us.
+  if (const auto claim = claims.try_claim(request.pool, request.pid, request.avoid)) {
+    HeldClaim spare;  // handed to us all the same, meanwhile: passed on
+    if (const auto second = claims.leave(ticket, request.pid)) spare = held(*second);
+    return held(*claim);
+  }
+  if (queued->is_first) tell_manager(request.nudge);
+
+  const Clock::time_point deadline = Clock::now() + request.timeout;
+  const std::uint32_t waiting = claims.waiting_word(ticket, request.pid);
+  for (;;) {
+    if (const auto claim = claims.granted(ticket, request.pid)) return held(*claim);
+    const Clock::time_point now = Clock::now();
+    const bool is_abandoned = request.is_abandoned && request.is_abandoned();
+    if (now >= deadline || is_abandoned) {
+      if (const auto claim = claims.leave(ticket, request.pid)) return held(*claim);
+      if (is_abandoned) return ClaimFailure::abandoned;
+      load.pools[request.pool].timed_out.fetch_add(1, std::memory_order_relaxed);
+      return ClaimFailure::timed_out;
+    }
+    wait_while(claims.futex(ticket), waiting, std::min(deadline, now + look_up_period));
+  }
+}
+
+}  // namespace cppfcgi

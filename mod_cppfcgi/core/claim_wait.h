@@ -1,0 +1,52 @@
+// HeldClaim: a claim that is given back when its holder goes out of scope, whatever the way. acquire(): gets one, waiting in
+// the pool's queue where no worker is free. A shell around Claims: it sleeps.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "shared/claims.h"
+
+namespace cppfcgi {
+
+class HeldClaim {
+ public:
+  HeldClaim() = default;
+  HeldClaim(Claims& claims, std::uint32_t pool, std::int32_t pid, const Claim& claim)
+      : claims_(&claims), pool_(pool), pid_(pid), claim_(claim) {}
+  HeldClaim(HeldClaim&& other) noexcept { *this = std::move(other); }
+  HeldClaim& operator=(HeldClaim&& other) noexcept;
+  ~HeldClaim() { release(); }
+
+  explicit operator bool() const { return claims_ != nullptr; }
+  const Claim* operator->() const { return &claim_; }
+  const Claim& operator*() const { return claim_; }
+  void release();
+
+ private:
+  Claims* claims_ = nullptr;
+  std::uint32_t pool_ = 0;
+  std::int32_t pid_ = 0;
+  Claim claim_;
+};
+
+enum class ClaimFailure { queue_full, timed_out, abandoned };
+
+struct ClaimRequest {
+  std::uint32_t pool = 0;
+  std::int32_t pid = 0;
+  std::uint32_t queue_limit = 0;                       // requests that may wait
+  std::chrono::milliseconds timeout{0};
+  int nudge = -1;                                      // eventfd: told when the queue begins
+  std::optional<std::uint32_t> avoid{};                // a slot that just refused
+  std::function<bool()> is_abandoned = nullptr;        // asked now and then while waiting: nobody wants the answer any more
+};
+
+// Never takes longer than the timeout. Counts what it refuses in Load.
+std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request);
+
+}  // namespace cppfcgi

@@ -1,0 +1,165 @@
+#include "mod_cppfcgi/core/conversation.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace cppfcgi {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+constexpr auto blocking_time = 50ms;       // how long recv() on a kept connection blocks before we look at the client, too
+constexpr auto half_close_grace = 1000ms;  // a client that has finished sending may still want its answer
+constexpr auto look_up_period = 250ms;     // how often `is_aborted` is asked
+constexpr std::size_t pieces_at_once = 64;
+
+bool is_again(int code) { return code == EAGAIN || code == EWOULDBLOCK; }
+
+int poll_for(Conversation::Clock::duration time) {
+  // Rounded up, so that a wait is never shorter than its deadline and never busy.
+  return static_cast<int>(std::max<std::int64_t>(0, std::chrono::ceil<milliseconds>(time).count()));
+}
+
+}  // namespace
+
+Result<void> make_blocking(Connection& connection) {
+  const auto micro = std::chrono::duration_cast<std::chrono::microseconds>(blocking_time).count();
+  const timeval timeout{.tv_sec = 0, .tv_usec = micro};
+  const int flags = ::fcntl(connection.fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(connection.fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return posix_error("fcntl", errno);
+  if (::setsockopt(connection.fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) {
+    return posix_error("setsockopt SO_RCVTIMEO", errno);
+  }
+  connection.is_blocking = true;
+  return {};
+}
+
+bool is_quiet(const Connection& connection) {
+  std::byte byte{};
+  return ::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_again(errno);
+}
+
+// True: something left.
+bool Conversation::send_some() {
+  bool has_sent = false;
+  while (is_sending()) {
+    std::array<iovec, pieces_at_once> room;
+    const auto pieces = source_->pieces(sent_, room);
+    if (!pieces) {
+      has_failed_ = true;
+      error_ = pieces.error().what;
+      return has_sent;
+    }
+    msghdr message{};
+    message.msg_iov = pieces->data();
+    message.msg_iovlen = pieces->size();
+    const ssize_t sent = ::sendmsg(connection_.fd.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+      const int code = errno;
+      if (code == EINTR) continue;
+      if (!is_again(code)) send_code_ = code;
+      return has_sent;
+    }
+    has_sent = true;
+    sent_ += static_cast<std::uint64_t>(sent);
+    if (sent_ == source_->size()) exchange_.request_sent();
+  }
+  return has_sent;
+}
+
+Conversation::Wait Conversation::wait(const ClientWatch& client) {
+  const Clock::time_point now = Clock::now();
+  if (now >= *deadline_) return Wait::timed_out;
+  if (client.is_aborted != nullptr && client.is_aborted(client.context)) return Wait::client_gone;
+  Clock::time_point until = *deadline_;
+  if (half_closed_) {
+    const Clock::time_point end = *half_closed_ + half_close_grace;
+    if (now >= end) return Wait::client_gone;
+    until = std::min(until, end);
+  }
+  if (client.socket < 0) until = std::min(until, now + look_up_period);
+
+  pollfd watched[2] = {};
+  watched[0] = {.fd = connection_.fd.get(), .events = POLLIN, .revents = 0};
+  if (is_sending()) watched[0].events |= POLLOUT;
+  // Once it has half closed it would be ready for ever; an error or a full close still shows.
+  watched[1] = {.fd = client.socket, .events = static_cast<short>(half_closed_ ? 0 : POLLRDHUP), .revents = 0};
+  if (::poll(watched, 2, poll_for(until - now)) <= 0) return Wait::ready;
+  if (watched[0].revents != 0) return Wait::ready;
+  if ((watched[1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return Wait::client_gone;
+  if ((watched[1].revents & POLLRDHUP) != 0) half_closed_ = Clock::now();
+  return Wait::ready;
+}
+
+std::optional<Conversation::Input> Conversation::after_recv(ssize_t got, int code) {
+  if (got > 0) {
+    has_received_ = true;
+    deadline_.reset();
+    return Input{.outcome = Outcome::bytes, .bytes = static_cast<std::size_t>(got)};
+  }
+  if (got == 0) {
+    // Its end came while we were still sending: the failed send says more.
+    if (send_code_ != 0) return Input{.outcome = Outcome::reset, .code = send_code_};
+    return Input{.outcome = Outcome::closed};
+  }
+  if (code == EINTR || is_again(code)) return std::nullopt;
+  return Input{.outcome = Outcome::reset, .code = code};
+}
+
+Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseconds idle_timeout,
+                                          const ClientWatch& client) {
+  for (;;) {
+    const bool has_sent = is_sending() && send_some();
+    if (has_failed_) return {};
+    if (has_sent) deadline_.reset();
+    const bool may_block = connection_.is_blocking && !is_sending() && !deadline_;
+    // A connection that does not block has nothing for us yet right after the request has left.
+    if (may_block || deadline_ || has_received_ || send_code_ != 0) {
+      const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), may_block ? 0 : MSG_DONTWAIT);
+      if (const auto input = after_recv(got, errno)) return *input;
+    }
+    if (!deadline_) deadline_ = Clock::now() + idle_timeout - (may_block ? blocking_time : 0ms);
+    switch (wait(client)) {
+      case Wait::ready:
+        break;
+      case Wait::timed_out:
+        return {.outcome = Outcome::timed_out};
+      case Wait::client_gone:
+        return {.outcome = Outcome::client_gone};
+    }
+  }
+}
+
+void Conversation::abort(milliseconds patience) {
+  if (exchange_.has_ended() || send_code_ != 0 || !source_->is_between_records(sent_)) return;
+  std::string record;
+  append_record(record, RecordType::abort_request, Exchange::request_id, {});
+  if (::send(connection_.fd.get(), record.data(), record.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+      static_cast<ssize_t>(record.size())) {
+    return;
+  }
+  const Clock::time_point end = Clock::now() + patience;
+  std::array<std::byte, 16'384> buffer;
+  while (Clock::now() < end) {
+    pollfd watched{.fd = connection_.fd.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&watched, 1, poll_for(end - Clock::now())) < 0 && errno != EINTR) return;
+    const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EINTR && !is_again(errno))) return;
+    if (got < 0) continue;
+    Bytes bytes = std::span(buffer).first(static_cast<std::size_t>(got));
+    for (;;) {
+      const Exchange::Event event = exchange_.next(bytes);
+      if (event.kind == Exchange::Kind::violation || event.kind == Exchange::Kind::ended) return;
+      if (event.kind == Exchange::Kind::need_more) break;
+    }
+  }
+}
+
+}  // namespace cppfcgi
