@@ -21,6 +21,8 @@ extern "C" __attribute__((visibility("default"))) module AP_MODULE_DECLARE_DATA 
 
 namespace cppfcgi {
 
+struct ChildState;
+
 // A directive's value and where it stands. line 0: nobody wrote it.
 struct Setting {
   std::string value;
@@ -34,6 +36,7 @@ struct GlobalConfig {
   Setting ipc_folder;       // FastCgiIpcDir, or its default once the configuration is checked
   Setting manager_program;  // FastCgiManager; likewise
   LinkState link;           // manager_link.cpp's alone
+  std::shared_ptr<ChildState> child;  // child_state.cpp's alone: in an httpd child, what its requests share
 };
 
 struct ServerConfig {

@@ -1,0 +1,20 @@
+// What an httpd child keeps for its requests from child_init on. Any thread may use it; it ends with the process.
+#pragma once
+
+#include "mod_cppfcgi/core/connections.h"
+#include "mod_cppfcgi/httpd/manager_link.h"
+#include "shared/claims.h"
+
+namespace cppfcgi {
+
+struct ChildState {
+  ChildState(const WorkerAccess& workers, std::uint32_t threads);
+
+  const WorkerAccess& access;
+  Claims claims;
+  Connections connections;
+};
+
+ChildState* child_state();  // nullptr before child_init, and where no pool is configured
+
+}  // namespace cppfcgi

@@ -1,0 +1,345 @@
+#include "mod_cppfcgi/httpd/gateway.h"
+
+#include <apr_portable.h>
+#include <http_core.h>
+#include <http_protocol.h>
+
+#include <algorithm>
+#include <array>
+
+#include "mod_cppfcgi/httpd/log.h"
+#include "mod_cppfcgi/httpd/request_params.h"
+#include "shared/pool_config.h"
+
+namespace cppfcgi {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t input_bytes = 64 * 1024;
+constexpr std::size_t memory_bytes = 256 * 1024;         // answers up to here are read whole before the client gets them
+constexpr std::size_t unwanted_bytes = 1024 * 1024;      // of a body that nobody wants; beyond it the connection is closed
+constexpr auto abort_patience = 1000ms;                  // for a worker to end what was aborted
+constexpr int most_attempts = 8;
+
+std::uint32_t queue_limit(const PoolSettings& settings) {
+  return settings.queue_limit != 0 ? settings.queue_limit : std::max(10 * settings.pool.processes, std::uint32_t{64});
+}
+
+bool is_idempotent(const request_rec* request) {
+  switch (request->method_number) {
+    case M_GET:  // HEAD, too
+    case M_OPTIONS:
+    case M_TRACE:
+    case M_PUT:
+    case M_DELETE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_aborted(const void* connection) { return static_cast<const conn_rec*>(connection)->aborted != 0; }
+
+}  // namespace
+
+Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState& child, std::string& opening,
+                 const BodySource& body)
+    : request_(request),
+      settings_(settings),
+      child_(child),
+      opening_(opening),
+      source_(opening, body),
+      delivery_(request),
+      error_text_(request, settings.pool.name) {}
+
+int Gateway::run() {
+  const auto pool = child_.claims.find_pool(settings_.key);
+  if (!pool) {
+    last_failure_ = "the manager does not keep it yet";
+    return unavailable();
+  }
+  pool_ = *pool;
+  child_.access.load->pools[pool_].requests.fetch_add(1, std::memory_order_relaxed);
+  bool may_try_again = true;
+  for (int attempts = 1;; ++attempts) {
+    const Outcome outcome = attempt();
+    if (const Over* over = std::get_if<Over>(&outcome)) return over->status;
+    const Attempt& failed = std::get<Attempt>(outcome);
+    const Verdict verdict = attempts < most_attempts ? judge(failed) : Verdict::give_up;
+    if (verdict == Verdict::give_up || (verdict == Verdict::second_try && !may_try_again)) return give_up(failed);
+    if (verdict == Verdict::second_try) may_try_again = false;
+    wants_fresh_ = verdict == Verdict::fresh_connection;
+    if (!wants_fresh_) {
+      log(APLOG_INFO, last_failure_ + "; trying another worker");
+      avoid_ = claim_->slot;
+      claim_.release();
+    }
+    delivery_.forget();
+  }
+}
+
+Gateway::Outcome Gateway::attempt() {
+  if (!claim_) {
+    if (const auto over = claim()) return *over;
+  }
+  auto connection = connect();
+  if (!connection) {
+    last_failure_ = connection.error().what;
+    return lost(Loss::refused, nullptr);
+  }
+  child_.access.load->slots[claim_->slot].requests.fetch_add(1, std::memory_order_relaxed);
+  Conversation conversation(*std::move(connection), source_, {.is_head_request = request_->header_only != 0});
+  return converse(conversation);
+}
+
+std::optional<Gateway::Over> Gateway::claim() {
+  const ClaimRequest wanted{
+      .pool = pool_,
+      .pid = child_.access.pid,
+      .queue_limit = queue_limit(settings_),
+      .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now() : settings_.claim_timeout),
+      .nudge = child_.access.nudge,
+      .avoid = avoid_,
+      .is_abandoned = nullptr,
+  };
+  auto acquired = acquire(child_.claims, *child_.access.load, wanted);
+  if (HeldClaim* held = std::get_if<HeldClaim>(&acquired)) {
+    claim_ = std::move(*held);
+    return std::nullopt;
+  }
+  switch (std::get<ClaimFailure>(acquired)) {
+    case ClaimFailure::queue_full:
+      last_failure_ = "all workers are busy and " + std::to_string(wanted.queue_limit) + " requests wait already (-processes)";
+      break;
+    case ClaimFailure::timed_out:
+      last_failure_ = "no worker became free in time (-processes, -appConnTimeout)";
+      break;
+    case ClaimFailure::abandoned:
+      return abandon(nullptr);
+  }
+  return Over{unavailable()};
+}
+
+Result<Connection> Gateway::connect() {
+  const Claim& claim = *claim_;
+  const bool is_kept = claim.worker.is_kept();
+  set_keep_connection(opening_, is_kept);
+  while (is_kept && !wants_fresh_) {
+    Connection kept{.fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
+    if (!kept.fd) break;
+    // Whatever came in since the last answer is no part of the next; and a closed one is noticed before anything is sent.
+    if (is_quiet(kept)) return kept;
+  }
+  const std::uint32_t index = claim.slot - child_.access.directory->pools[pool_].first_slot.load(std::memory_order_relaxed);
+  auto fd = connect_to_worker(socket_path(child_.access.socket_folder, settings_.key, index), Clock::now() + time_left());
+  if (!fd) return fd.error();
+  Connection connection{.fd = *std::move(fd)};
+  if (is_kept) {
+    if (auto made = make_blocking(connection); !made) return made.error();
+  }
+  return connection;
+}
+
+Gateway::Outcome Gateway::converse(Conversation& conversation) {
+  std::array<std::byte, input_bytes> buffer;
+  const ClientWatch client = watch_client();
+  for (;;) {
+    const auto input = conversation.receive(buffer, settings_.idle_timeout, client);
+    if (input.outcome != Conversation::Outcome::bytes) return lose(conversation, input);
+    if (const auto outcome = take(conversation, std::span(buffer).first(input.bytes))) return *outcome;
+    if (const auto over = pass_on(conversation)) return *over;
+  }
+}
+
+std::optional<Gateway::Outcome> Gateway::take(Conversation& conversation, Bytes bytes) {
+  for (;;) {
+    const Exchange::Event event = conversation.exchange().next(bytes);
+    switch (event.kind) {
+      case Exchange::Kind::need_more:
+        return std::nullopt;
+      case Exchange::Kind::head: {
+        const AnswerHead& head = conversation.exchange().head();
+        is_stream_ = settings_.flush || is_stream(head);
+        break;
+      }
+      case Exchange::Kind::body:
+        if (!answer_ || answer_->plan == AnswerPlan::send) delivery_.collect(event.bytes);
+        break;
+      case Exchange::Kind::error_text:
+        error_text_.append(event.bytes);
+        break;
+      case Exchange::Kind::ended:
+        return end(conversation, event.end);
+      case Exchange::Kind::violation:
+        return break_off(HTTP_BAD_GATEWAY, std::string("its answer is broken: ") + event.why);
+    }
+  }
+}
+
+// What is too large to be read whole first, or is not to wait.
+std::optional<Gateway::Over> Gateway::pass_on(Conversation& conversation) {
+  const bool is_due = is_stream_ || answer_ || delivery_.collected_bytes() > memory_bytes;
+  if (!conversation.exchange().head().is_complete() || !is_due) return std::nullopt;
+  switch (begin_answer(conversation.exchange().head()).plan) {
+    case AnswerPlan::send:
+      break;
+    case AnswerPlan::send_empty:
+    case AnswerPlan::local_redirect:
+    case AnswerPlan::refuse:
+      // TODO(#8): bound what is swallowed
+      return std::nullopt;
+  }
+  if (delivery_.collected_bytes() == 0 && delivery_.has_begun()) return std::nullopt;
+  if (delivery_.pass_on(is_stream_)) return std::nullopt;
+  return abandon(&conversation);
+}
+
+const Answer& Gateway::begin_answer(const AnswerHead& head) {
+  if (!answer_) answer_ = apply_head(request_, head, settings_.nph);
+  return *answer_;
+}
+
+Gateway::Outcome Gateway::end(Conversation& conversation, const EndRequestBody& end) {
+  if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) return send_whole(conversation);
+  last_failure_ = "it turned the request down with protocol status " + std::to_string(end.protocol_status);
+  if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+  switch (static_cast<ProtocolStatus>(end.protocol_status)) {
+    case ProtocolStatus::cant_mpx_conn:
+    case ProtocolStatus::overloaded:
+      return lost(Loss::turned_down, &conversation);
+    case ProtocolStatus::unknown_role:
+      return break_off(HTTP_INTERNAL_SERVER_ERROR, "it does not know the role Responder");
+    case ProtocolStatus::request_complete:
+      break;
+  }
+  return break_off(HTTP_BAD_GATEWAY, last_failure_);
+}
+
+Gateway::Over Gateway::send_whole(Conversation& conversation) {
+  // From here on the worker is somebody else's, however slow the client is.
+  let_go(conversation);
+  const Exchange& exchange = conversation.exchange();
+  if (exchange.has_excess()) log(APLOG_WARNING, "its body is longer than its Content-Length; the rest is dropped");
+  error_text_.finish();
+  const Answer& answer = begin_answer(exchange.head());
+  switch (answer.plan) {
+    case AnswerPlan::send:
+      break;
+    case AnswerPlan::send_empty:
+      delivery_.forget();
+      break;
+    case AnswerPlan::local_redirect:
+      redirect_locally(request_, answer.location);
+      return {};
+    case AnswerPlan::refuse:
+      return {answer.status};
+  }
+  if (!delivery_.finish()) request_->connection->aborted = 1;
+  return {};
+}
+
+Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::Input& input) {
+  switch (input.outcome) {
+    case Conversation::Outcome::bytes:
+      break;
+    case Conversation::Outcome::closed:
+      last_failure_ = "it closed the connection before its answer was complete";
+      if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+      return lost(Loss::closed, &conversation);
+    case Conversation::Outcome::reset: {
+      last_failure_ = posix_error("the connection was lost", input.code).what;
+      if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+      if (conversation.sent_bytes() == 0) return lost(Loss::unsent, &conversation);
+      return lost(Loss::reset, &conversation);
+    }
+    case Conversation::Outcome::timed_out:
+      return break_off(HTTP_GATEWAY_TIME_OUT, "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) +
+                                                  " ms (-idle-timeout)");
+    case Conversation::Outcome::client_gone:
+      return abandon(&conversation);
+    case Conversation::Outcome::failed:
+      break;
+  }
+  return break_off(HTTP_INTERNAL_SERVER_ERROR, conversation.error());
+}
+
+// The worker failed us, and another one will not help.
+Gateway::Over Gateway::break_off(int status, const std::string& why) {
+  child_.access.load->slots[claim_->slot].failures.fetch_add(1, std::memory_order_relaxed);
+  if (!delivery_.has_begun()) {
+    log(APLOG_ERR, why + "; the client gets " + std::to_string(status));
+    return {status};
+  }
+  log(APLOG_ERR, why + "; the client's answer is cut");
+  delivery_.cut();
+  return {};
+}
+
+int Gateway::give_up(const Attempt& attempt) {
+  if (attempt.loss == Loss::refused || attempt.loss == Loss::turned_down) return unavailable();
+  return break_off(HTTP_BAD_GATEWAY, last_failure_).status;
+}
+
+// Nothing has begun, and the client may well ask again.
+int Gateway::unavailable() {
+  log(APLOG_ERR, last_failure_ + "; the client gets 503");
+  apr_table_setn(request_->err_headers_out, "Retry-After", "1");
+  return HTTP_SERVICE_UNAVAILABLE;
+}
+
+// The client is gone.
+Gateway::Over Gateway::abandon(Conversation* conversation) {
+  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, request_, "pool %s: the client is gone", settings_.pool.name.c_str());
+  request_->connection->aborted = 1;
+  if (!delivery_.has_begun()) request_->status = 499;  // for the access log alone: nobody reads it
+  if (conversation != nullptr) {
+    conversation->abort(abort_patience);
+    let_go(*conversation);
+  }
+  return {};
+}
+
+void Gateway::let_go(Conversation& conversation) {
+  if (!claim_) return;
+  const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
+  Fd connection = std::move(conversation.connection().fd);
+  if (is_kept) child_.connections.keep(claim_->slot, claim_->worker.generation, std::move(connection));
+  connection.reset();
+  claim_.release();
+}
+
+Attempt Gateway::lost(Loss loss, const Conversation* conversation) const {
+  return {.loss = loss,
+          .was_kept = conversation != nullptr && conversation->was_kept(),
+          .is_idempotent = is_idempotent(request_),
+          .has_delivered = delivery_.has_begun(),
+          .was_unread = false};
+}
+
+ClientWatch Gateway::watch_client() const {
+  conn_rec* connection = request_->connection;
+  // A stream of HTTP/2 has no socket of its own.
+  apr_socket_t* socket = connection->master == nullptr ? ap_get_conn_socket(connection) : nullptr;
+  apr_os_sock_t fd = -1;
+  if (socket != nullptr && apr_os_sock_get(&fd, socket) != APR_SUCCESS) fd = -1;
+  return {.socket = fd, .is_aborted = is_aborted, .context = connection};
+}
+
+Gateway::Clock::duration Gateway::time_left() {
+  if (!deadline_) deadline_ = Clock::now() + settings_.claim_timeout;
+  return std::max(*deadline_ - Clock::now(), Clock::duration::zero());
+}
+
+void Gateway::log(int level, const std::string& text) const {
+  if (!claim_) {
+    ap_log_rerror(APLOG_MARK, level, 0, request_, "pool %s: %s", settings_.pool.name.c_str(), text.c_str());
+    return;
+  }
+  const Directory& directory = *child_.access.directory;
+  const std::uint32_t index = claim_->slot - directory.pools[pool_].first_slot.load();
+  ap_log_rerror(APLOG_MARK, level, 0, request_, "worker %u (pid %d) of pool %s: %s", index,
+                directory.slots[claim_->slot].pid.load(), settings_.pool.name.c_str(), text.c_str());
+}
+
+}  // namespace cppfcgi

@@ -1,0 +1,77 @@
+// Gateway: one request's way to a worker and its answer's way back, from the claim to the last byte. Lives as long as the handler
+// runs. The story: run() → attempt() (claim, connect, converse) → the answer's events. What is lost is judged by core/retry.h.
+#pragma once
+
+#include <httpd.h>
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "mod_cppfcgi/core/claim_wait.h"
+#include "mod_cppfcgi/core/conversation.h"
+#include "mod_cppfcgi/core/retry.h"
+#include "mod_cppfcgi/httpd/answer.h"
+#include "mod_cppfcgi/httpd/child_state.h"
+#include "mod_cppfcgi/httpd/delivery.h"
+#include "mod_cppfcgi/httpd/error_text.h"
+#include "mod_cppfcgi/httpd/pool_settings.h"
+
+namespace cppfcgi {
+
+class Gateway {
+ public:
+  Gateway(request_rec* request, const PoolSettings& settings, ChildState& child, std::string& opening,
+          const BodySource& body);
+
+  int run();  // what the handler returns
+
+ private:
+  // The request is done with, one way or the other; this is what the handler returns.
+  struct Over {
+    int status = OK;
+  };
+  using Outcome = std::variant<Over, Attempt>;
+  using Clock = std::chrono::steady_clock;
+
+  Outcome attempt();
+  std::optional<Over> claim();
+  Result<Connection> connect();
+
+  Outcome converse(Conversation& conversation);
+  std::optional<Outcome> take(Conversation& conversation, Bytes bytes);
+  std::optional<Over> pass_on(Conversation& conversation);
+  Outcome end(Conversation& conversation, const EndRequestBody& end);
+  Over send_whole(Conversation& conversation);
+  Outcome lose(Conversation& conversation, const Conversation::Input& input);
+
+  Over break_off(int status, const std::string& why);
+  Over abandon(Conversation* conversation);
+  int give_up(const Attempt& attempt);
+  int unavailable();
+  void let_go(Conversation& conversation);
+  const Answer& begin_answer(const AnswerHead& head);
+
+  Attempt lost(Loss loss, const Conversation* conversation) const;
+  ClientWatch watch_client() const;
+  Clock::duration time_left();
+  void log(int level, const std::string& text) const;
+
+  request_rec* request_;
+  const PoolSettings& settings_;
+  ChildState& child_;
+  std::string& opening_;
+  RequestSource source_;
+  Delivery delivery_;
+  ErrorText error_text_;
+  std::uint32_t pool_ = 0;
+  HeldClaim claim_;
+  std::optional<std::uint32_t> avoid_;         // the slot that failed last
+  std::optional<Clock::time_point> deadline_;  // for a worker to take the request
+  bool wants_fresh_ = false;                   // the next connection must not be a kept one
+  std::string last_failure_;                   // for the log
+  bool is_stream_ = false;
+  std::optional<Answer> answer_;
+};
+
+}  // namespace cppfcgi

@@ -1,0 +1,42 @@
+// handle_request: the steps of a request in order. Reads the body, writes the params, and hands over to Gateway.
+#include "mod_cppfcgi/httpd/handler.h"
+
+#include <http_protocol.h>
+
+#include "mod_cppfcgi/httpd/child_state.h"
+#include "mod_cppfcgi/httpd/gateway.h"
+#include "mod_cppfcgi/httpd/log.h"
+#include "mod_cppfcgi/httpd/mount.h"
+#include "mod_cppfcgi/httpd/request_body.h"
+#include "mod_cppfcgi/httpd/request_params.h"
+
+namespace cppfcgi {
+namespace {
+
+int without_pool(request_rec* request) {
+  if (request->finfo.filetype == APR_NOFILE) return HTTP_NOT_FOUND;
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "no FastCgiServer declares %s; the client gets 500", request->filename);
+  return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+}  // namespace
+
+int handle_request(request_rec* request) {
+  const PoolSettings* settings = pool_of(request);
+  if (settings == nullptr) return without_pool(request);
+  ChildState* child = child_state();
+  if (child == nullptr) {
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "this process has no way to the workers; the client gets 503");
+    return HTTP_SERVICE_UNAVAILABLE;
+  }
+  RequestBody body;
+  if (const int status = body.read(request); status != OK) return status;
+  auto opening = encode_opening(request, *settings, body.bytes());
+  if (!opening) {
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %zu bytes; the client gets 431", max_params_bytes);
+    return HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
+  }
+  return Gateway(request, *settings, *child, *opening, body.source()).run();
+}
+
+}  // namespace cppfcgi
