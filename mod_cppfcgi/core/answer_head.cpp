@@ -13,7 +13,8 @@ constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 constexpr std::array<bool, 256> token_characters = [] {
   std::array<bool, 256> table{};
-  for (const char c : std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
+  for (const char c :
+       std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
     table[static_cast<unsigned char>(c)] = true;
   }
   return table;
@@ -58,7 +59,8 @@ bool lists(std::string_view list, std::string_view name) {
 }  // namespace
 
 bool equal_in_any_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
 AnswerHead::Step AnswerHead::fail(const char* why) {
@@ -112,7 +114,8 @@ AnswerHead::Step AnswerHead::add_field(std::string_view line) {
     text_.reserve(512);
     fields_.reserve(8);
   }
-  Place place{.name_at = static_cast<std::uint32_t>(text_.size()), .name_bytes = static_cast<std::uint32_t>(name.size())};
+  Place place{.name_at = static_cast<std::uint32_t>(text_.size()),
+              .name_bytes = static_cast<std::uint32_t>(name.size())};
   text_ += name;
   place.value_at = static_cast<std::uint32_t>(text_.size());
   place.value_bytes = static_cast<std::uint32_t>(value.size());
@@ -184,7 +187,8 @@ AnswerHead::Step AnswerHead::read_content_length() {
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     const Field each = field(i);
     if (!equal_in_any_case(each.name, "content-length")) continue;
-    const bool is_number = !each.value.empty() && each.value.size() <= 18 && std::all_of(each.value.begin(), each.value.end(), is_digit);
+    const bool is_number =
+        !each.value.empty() && each.value.size() <= 18 && std::all_of(each.value.begin(), each.value.end(), is_digit);
     if (!is_number) return fail("its Content-Length is no number");
     std::uint64_t length = 0;
     for (const char c : each.value) length = length * 10 + static_cast<std::uint64_t>(c - '0');

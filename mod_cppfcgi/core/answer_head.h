@@ -2,11 +2,15 @@
 //
 // What is decided here, so that nothing an application writes can put the client's connection out of step:
 //   - Lines end in LF or CRLF. NUL, a CR elsewhere or any other control character but TAB: broken.
-//   - A name that is no token (RFC 9110 section 5.6.2), or a line without a colon: broken. So is a header without any field.
-//   - A folded line continues the one before it, joined with one space (RFC 9112 section 5.2); there being none: broken.
+//   - A name that is no token (RFC 9110 section 5.6.2), or a line without a colon: broken. So is a header without any
+//   field.
+//   - A folded line continues the one before it, joined with one space (RFC 9112 section 5.2); there being none:
+//   broken.
 //   - "HTTP/1.x 404 Not Found" as the first line (nph) means the same as "Status: 404 Not Found".
-//   - A header with status 1xx is interim: it is skipped and the next one is read. 101 is broken: nobody asked to upgrade.
-//   - Fields that speak of one connection only are dropped: Connection and what it names, Keep-Alive, Transfer-Encoding, TE,
+//   - A header with status 1xx is interim: it is skipped and the next one is read. 101 is broken: nobody asked to
+//   upgrade.
+//   - Fields that speak of one connection only are dropped: Connection and what it names, Keep-Alive,
+//   Transfer-Encoding, TE,
 //     Trailer, Upgrade, Proxy-….
 //   - Content-Length is one number, even where it is repeated; anything else is broken.
 #pragma once
@@ -37,17 +41,17 @@ class AnswerHead {
   Step take(Bytes& bytes);
 
   bool is_complete() const { return step_ == Step::complete; }
-  const char* why() const { return why_; }                   // what is wrong, once it is broken
+  const char* why() const { return why_; }  // what is wrong, once it is broken
   bool has_begun() const { return taken_bytes_ > 0; }
 
   // Once it is complete. The views point into this object.
   int status() const { return status_; }
-  bool has_status() const { return has_status_; }            // the application named one
-  std::string_view reason() const { return reason_; }        // "Not Found", or ""
+  bool has_status() const { return has_status_; }      // the application named one
+  std::string_view reason() const { return reason_; }  // "Not Found", or ""
   std::optional<std::uint64_t> content_length() const { return content_length_; }
   std::size_t field_count() const { return fields_.size(); }  // all but Status and what was dropped
   Field field(std::size_t index) const;
-  std::string_view find(std::string_view name) const;        // the first of that name, in any case; "" if there is none
+  std::string_view find(std::string_view name) const;  // the first of that name, in any case; "" if there is none
 
  private:
   struct Place {  // of a field in text_, which moves as it grows

@@ -10,11 +10,13 @@ namespace cppfcgi {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto look_up_period = std::chrono::milliseconds(250);  // how often a waiter asks whether its client is still there
+constexpr auto look_up_period =
+    std::chrono::milliseconds(250);  // how often a waiter asks whether its client is still there
 
 void tell_manager(int nudge) {
   const std::uint64_t one = 1;
-  // Full means that it has been told and did not look yet; it cannot fail otherwise, and the wait has its deadline anyway.
+  // Full means that it has been told and did not look yet; it cannot fail otherwise, and the wait has its deadline
+  // anyway.
   [[maybe_unused]] const auto written = ::write(nudge, &one, sizeof one);
 }
 

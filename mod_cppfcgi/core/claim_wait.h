@@ -1,5 +1,5 @@
-// HeldClaim: a claim that is given back when its holder goes out of scope, whatever the way. acquire(): gets one, waiting in
-// the pool's queue where no worker is free. A shell around Claims: it sleeps.
+// HeldClaim: a claim that is given back when its holder goes out of scope, whatever the way. acquire(): gets one,
+// waiting in the pool's queue where no worker is free. A shell around Claims: it sleeps.
 #pragma once
 
 #include <chrono>
@@ -39,11 +39,11 @@ enum class ClaimFailure { queue_full, timed_out, abandoned };
 struct ClaimRequest {
   std::uint32_t pool = 0;
   std::int32_t pid = 0;
-  std::uint32_t queue_limit = 0;                       // requests that may wait
+  std::uint32_t queue_limit = 0;  // requests that may wait
   std::chrono::milliseconds timeout{0};
-  int nudge = -1;                                      // eventfd: told when the queue begins
-  std::optional<std::uint32_t> avoid{};                // a slot that just refused
-  std::function<bool()> is_abandoned = nullptr;        // asked now and then while waiting: nobody wants the answer any more
+  int nudge = -1;                                // eventfd: told when the queue begins
+  std::optional<std::uint32_t> avoid{};          // a slot that just refused
+  std::function<bool()> is_abandoned = nullptr;  // asked now and then while waiting: nobody wants the answer any more
 };
 
 // Never takes longer than the timeout. Counts what it refuses in Load.

@@ -94,7 +94,8 @@ void Connections::keep(std::uint32_t slot, std::uint32_t generation, Fd connecti
         return put(place, worker, std::move(connection));
       }
       if (state == busy_place) continue;
-      if (oldest == nullptr || place.used.load(std::memory_order_relaxed) < oldest->used.load(std::memory_order_relaxed)) {
+      if (oldest == nullptr ||
+          place.used.load(std::memory_order_relaxed) < oldest->used.load(std::memory_order_relaxed)) {
         oldest = &place;
       }
     }

@@ -1,5 +1,6 @@
-// Connections to workers: connecting, and keeping those that a worker lets us keep. One per httpd child; any thread may call.
-// Kept ones are bounded, least recently used out; a generation that has ended takes its kept connections with it. A shell.
+// Connections to workers: connecting, and keeping those that a worker lets us keep. One per httpd child; any thread may
+// call. Kept ones are bounded, least recently used out; a generation that has ended takes its kept connections with it.
+// A shell.
 #pragma once
 
 #include <atomic>
@@ -13,7 +14,8 @@
 
 namespace cppfcgi {
 
-// A non-blocking connection to the worker that listens at `path`. Waits for room in its listen queue until the deadline (EAGAIN).
+// A non-blocking connection to the worker that listens at `path`. Waits for room in its listen queue until the deadline
+// (EAGAIN).
 Result<Fd> connect_to_worker(const std::string& path, std::chrono::steady_clock::time_point deadline);
 
 class Connections {

@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
-constexpr auto blocking_time = 50ms;       // how long recv() on a kept connection blocks before we look at the client, too
+constexpr auto blocking_time = 50ms;  // how long recv() on a kept connection blocks before we look at the client, too
 constexpr auto half_close_grace = 1000ms;  // a client that has finished sending may still want its answer
 constexpr auto look_up_period = 250ms;     // how often `is_aborted` is asked
 constexpr std::size_t pieces_at_once = 64;

@@ -1,6 +1,6 @@
-// Conversation: one request's bytes on one connection to a worker, both ways at once. Sends what the socket takes, waits for what
-// comes, and looks after the client meanwhile: who is gone needs no answer. What the bytes mean is Exchange's business.
-// A shell; one thread at a time.
+// Conversation: one request's bytes on one connection to a worker, both ways at once. Sends what the socket takes,
+// waits for what comes, and looks after the client meanwhile: who is gone needs no answer. What the bytes mean is
+// Exchange's business. A shell; one thread at a time.
 #pragma once
 
 #include <chrono>
@@ -14,7 +14,8 @@
 
 namespace cppfcgi {
 
-// A socket to a worker. One that is kept blocks for a short time in recv(), so that a quick answer costs one system call.
+// A socket to a worker. One that is kept blocks for a short time in recv(), so that a quick answer costs one system
+// call.
 struct Connection {
   Fd fd;
   bool is_blocking = false;
@@ -83,8 +84,8 @@ class Conversation {
   bool has_received_ = false;
   bool has_failed_ = false;
   std::string error_;
-  std::optional<Clock::time_point> deadline_;      // of the wait that goes on
-  std::optional<Clock::time_point> half_closed_;   // since when the client sends nothing more
+  std::optional<Clock::time_point> deadline_;     // of the wait that goes on
+  std::optional<Clock::time_point> half_closed_;  // since when the client sends nothing more
 };
 
 }  // namespace cppfcgi

@@ -1,4 +1,5 @@
-// Exchange: one request as httpd's side sees it. Bytes from the worker go in, events come out. Pure, zero-copy for content.
+// Exchange: one request as httpd's side sees it. Bytes from the worker go in, events come out. Pure, zero-copy for
+// content.
 //
 //   (sent in part or whole) ──STDOUT──▶ head ──▶ body … ──END_REQUEST──▶ ended
 //              └── anything that the protocol forbids ──▶ violation: close the connection
@@ -33,8 +34,9 @@ class Exchange {
   explicit Exchange(const Rules& rules) : rules_(rules), head_(rules.head_limit_bytes) {}
 
   // Takes the next event off the front of `bytes`. need_more: all of `bytes` is consumed.
-  // The answer's body is all that comes as `body`: what exceeds Content-Length is swallowed, what falls short is a violation
-  // in place of `ended`, and so is an answer without a complete header. A protocol status other than 0 always comes as `ended`.
+  // The answer's body is all that comes as `body`: what exceeds Content-Length is swallowed, what falls short is a
+  // violation in place of `ended`, and so is an answer without a complete header. A protocol status other than 0 always
+  // comes as `ended`.
   Event next(Bytes& bytes);
 
   // The last byte of the request has left. An END_REQUEST before that ends the connection, too.

@@ -1,6 +1,6 @@
-// RequestSource: a whole FastCGI request as a stream of bytes that can be read from any offset: the opening (BEGIN_REQUEST and
-// PARAMS, already encoded), the body in STDIN records, and the empty STDIN record. The body lies in memory, where it is sent
-// from without a copy, or in a file. Reading again from 0 repeats the request.
+// RequestSource: a whole FastCGI request as a stream of bytes that can be read from any offset: the opening
+// (BEGIN_REQUEST and PARAMS, already encoded), the body in STDIN records, and the empty STDIN record. The body lies in
+// memory, where it is sent from without a copy, or in a file. Reading again from 0 repeats the request.
 #pragma once
 
 #include <sys/uio.h>
@@ -20,7 +20,7 @@ namespace cppfcgi {
 // Borrowed; must outlive what sends it.
 struct BodySource {
   std::string_view memory{};
-  int file = -1;                 // if not -1, the body is its first `file_bytes` bytes
+  int file = -1;  // if not -1, the body is its first `file_bytes` bytes
   std::uint64_t file_bytes = 0;
 };
 

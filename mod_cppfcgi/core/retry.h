@@ -1,8 +1,8 @@
 // Retry: may a request that a worker did not answer be sent once more? Pure: the rules of the safe retry in one place.
 //
-// Safe is what provably never reached the application, whatever the method: the connection was refused, the worker turned the
-// request down by protocol, or the connection was gone before it took a byte. Beyond that only methods that RFC 9110 calls idempotent
-// are repeated, and only as long as nothing of an answer has gone to the client.
+// Safe is what provably never reached the application, whatever the method: the connection was refused, the worker
+// turned the request down by protocol, or the connection was gone before it took a byte. Beyond that only methods that
+// RFC 9110 calls idempotent are repeated, and only as long as nothing of an answer has gone to the client.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ enum class Loss {
 
 struct Attempt {
   Loss loss = Loss::closed;
-  bool was_kept = false;       // the connection had carried a request before: it may have been closed as idle
+  bool was_kept = false;  // the connection had carried a request before: it may have been closed as idle
   bool is_idempotent = false;
   bool has_delivered = false;  // something of an answer, to the client
   bool was_unread = false;     // on `reset`: the worker had not read what would let it begin

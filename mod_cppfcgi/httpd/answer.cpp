@@ -68,8 +68,8 @@ Answer apply_head(request_rec* request, const AnswerHead& head, bool is_nph) {
     request->status = head.status();
     request->status_line = head.reason().empty()
                                ? nullptr
-                               : apr_psprintf(request->pool, "%d %.*s", head.status(), static_cast<int>(head.reason().size()),
-                                              head.reason().data());
+                               : apr_psprintf(request->pool, "%d %.*s", head.status(),
+                                              static_cast<int>(head.reason().size()), head.reason().data());
   }
   for (std::size_t i = 0; i < head.field_count(); ++i) set_header(request, head.field(i));
 

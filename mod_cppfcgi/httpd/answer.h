@@ -8,19 +8,20 @@
 namespace cppfcgi {
 
 enum class AnswerPlan {
-  send,         // the body that follows
-  send_empty,   // the header alone: 204, 304
+  send,        // the body that follows
+  send_empty,  // the header alone: 204, 304
   local_redirect,
-  refuse,       // httpd answers with `status` in the application's place: 302, 412
+  refuse,  // httpd answers with `status` in the application's place: 302, 412
 };
 
 struct Answer {
   AnswerPlan plan = AnswerPlan::send;
-  int status = OK;                // refuse
+  int status = OK;                 // refuse
   const char* location = nullptr;  // local_redirect
 };
 
-// Its body goes out as it comes: server-sent events, or what says so by X-Accel-Buffering (a header that clients do not get).
+// Its body goes out as it comes: server-sent events, or what says so by X-Accel-Buffering (a header that clients do not
+// get).
 bool is_stream(const AnswerHead& head);
 
 Answer apply_head(request_rec* request, const AnswerHead& head, bool is_nph);

@@ -43,8 +43,10 @@ void Delivery::cut() {
   // No cache may keep it, nor what includes it.
   for (request_rec* each = request_; each != nullptr; each = each->main) each->no_cache = 1;
   apr_brigade_cleanup(brigade());
-  // httpd's own sign for it: the chunked coding ends without its last chunk, HTTP/2 resets the stream, the connection closes.
-  APR_BRIGADE_INSERT_TAIL(brigade(), ap_bucket_error_create(HTTP_BAD_GATEWAY, nullptr, request_->pool, connection->bucket_alloc));
+  // httpd's own sign for it: the chunked coding ends without its last chunk, HTTP/2 resets the stream, the connection
+  // closes.
+  APR_BRIGADE_INSERT_TAIL(brigade(),
+                          ap_bucket_error_create(HTTP_BAD_GATEWAY, nullptr, request_->pool, connection->bucket_alloc));
   APR_BRIGADE_INSERT_TAIL(brigade(), apr_bucket_eos_create(connection->bucket_alloc));
   pass();
   connection->keepalive = AP_CONN_CLOSE;

@@ -1,5 +1,5 @@
-// The answer's body on its way down httpd's output filters. Small bodies are collected and leave in one brigade with the end of
-// the answer; larger ones and streams leave piece by piece.
+// The answer's body on its way down httpd's output filters. Small bodies are collected and leave in one brigade with
+// the end of the answer; larger ones and streams leave piece by piece.
 #pragma once
 
 #include <apr_buckets.h>

@@ -29,8 +29,8 @@ void ErrorText::finish() {
   log(line_);
   line_.clear();
   if (dropped_ == 0) return;
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_, "pool %s wrote %zu bytes more on stderr for this request; not logged",
-                pool_.c_str(), dropped_);
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_,
+                "pool %s wrote %zu bytes more on stderr for this request; not logged", pool_.c_str(), dropped_);
   dropped_ = 0;
 }
 
@@ -42,8 +42,8 @@ void ErrorText::log(std::string_view line) {
     return;
   }
   logged_ += line.size();
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_, "pool %s, stderr: %.*s", pool_.c_str(), static_cast<int>(line.size()),
-                line.data());
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_, "pool %s, stderr: %.*s", pool_.c_str(),
+                static_cast<int>(line.size()), line.data());
 }
 
 }  // namespace cppfcgi

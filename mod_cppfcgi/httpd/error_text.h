@@ -1,5 +1,5 @@
-// What a worker writes on STDERR, for the virtual host's error log: a line each, with the client's address as httpd adds it.
-// Bounded: a long line is split, and what exceeds the request's share is counted, not logged.
+// What a worker writes on STDERR, for the virtual host's error log: a line each, with the client's address as httpd
+// adds it. Bounded: a long line is split, and what exceeds the request's share is counted, not logged.
 #pragma once
 
 #include <httpd.h>

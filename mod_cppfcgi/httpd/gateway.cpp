@@ -17,9 +17,9 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t input_bytes = 64 * 1024;
-constexpr std::size_t memory_bytes = 256 * 1024;         // answers up to here are read whole before the client gets them
-constexpr std::size_t unwanted_bytes = 1024 * 1024;      // of a body that nobody wants; beyond it the connection is closed
-constexpr auto abort_patience = 1000ms;                  // for a worker to end what was aborted
+constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are read whole before the client gets them
+constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
+constexpr auto abort_patience = 1000ms;              // for a worker to end what was aborted
 constexpr int most_attempts = 8;
 
 std::uint32_t queue_limit(const PoolSettings& settings) {
@@ -98,7 +98,8 @@ std::optional<Gateway::Over> Gateway::claim() {
       .pool = pool_,
       .pid = child_.access.pid,
       .queue_limit = queue_limit(settings_),
-      .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now() : settings_.claim_timeout),
+      .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
+                                                                                 : settings_.claim_timeout),
       .nudge = child_.access.nudge,
       .avoid = avoid_,
       .is_abandoned = nullptr,
@@ -110,7 +111,8 @@ std::optional<Gateway::Over> Gateway::claim() {
   }
   switch (std::get<ClaimFailure>(acquired)) {
     case ClaimFailure::queue_full:
-      last_failure_ = "all workers are busy and " + std::to_string(wanted.queue_limit) + " requests wait already (-processes)";
+      last_failure_ =
+          "all workers are busy and " + std::to_string(wanted.queue_limit) + " requests wait already (-processes)";
       break;
     case ClaimFailure::timed_out:
       last_failure_ = "no worker became free in time (-processes, -appConnTimeout)";
@@ -126,13 +128,17 @@ Result<Connection> Gateway::connect() {
   const bool is_kept = claim.worker.is_kept();
   set_keep_connection(opening_, is_kept);
   while (is_kept && !wants_fresh_) {
-    Connection kept{.fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
+    Connection kept{
+        .fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
     if (!kept.fd) break;
-    // Whatever came in since the last answer is no part of the next; and a closed one is noticed before anything is sent.
+    // Whatever came in since the last answer is no part of the next; and a closed one is noticed before anything is
+    // sent.
     if (is_quiet(kept)) return kept;
   }
-  const std::uint32_t index = claim.slot - child_.access.directory->pools[pool_].first_slot.load(std::memory_order_relaxed);
-  auto fd = connect_to_worker(socket_path(child_.access.socket_folder, settings_.key, index), Clock::now() + time_left());
+  const std::uint32_t index =
+      claim.slot - child_.access.directory->pools[pool_].first_slot.load(std::memory_order_relaxed);
+  auto fd =
+      connect_to_worker(socket_path(child_.access.socket_folder, settings_.key, index), Clock::now() + time_left());
   if (!fd) return fd.error();
   Connection connection{.fd = *std::move(fd)};
   if (is_kept) {
@@ -201,7 +207,8 @@ const Answer& Gateway::begin_answer(const AnswerHead& head) {
 }
 
 Gateway::Outcome Gateway::end(Conversation& conversation, const EndRequestBody& end) {
-  if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) return send_whole(conversation);
+  if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete))
+    return send_whole(conversation);
   last_failure_ = "it turned the request down with protocol status " + std::to_string(end.protocol_status);
   if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
   switch (static_cast<ProtocolStatus>(end.protocol_status)) {
@@ -254,8 +261,9 @@ Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::I
       return lost(Loss::reset, &conversation);
     }
     case Conversation::Outcome::timed_out:
-      return break_off(HTTP_GATEWAY_TIME_OUT, "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) +
-                                                  " ms (-idle-timeout)");
+      return break_off(
+          HTTP_GATEWAY_TIME_OUT,
+          "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) + " ms (-idle-timeout)");
     case Conversation::Outcome::client_gone:
       return abandon(&conversation);
     case Conversation::Outcome::failed:

@@ -1,5 +1,6 @@
-// Gateway: one request's way to a worker and its answer's way back, from the claim to the last byte. Lives as long as the handler
-// runs. The story: run() → attempt() (claim, connect, converse) → the answer's events. What is lost is judged by core/retry.h.
+// Gateway: one request's way to a worker and its answer's way back, from the claim to the last byte. Lives as long as
+// the handler runs. The story: run() → attempt() (claim, connect, converse) → the answer's events. What is lost is
+// judged by core/retry.h.
 #pragma once
 
 #include <httpd.h>

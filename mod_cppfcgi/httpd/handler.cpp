@@ -15,7 +15,8 @@ namespace {
 
 int without_pool(request_rec* request) {
   if (request->finfo.filetype == APR_NOFILE) return HTTP_NOT_FOUND;
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "no FastCgiServer declares %s; the client gets 500", request->filename);
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "no FastCgiServer declares %s; the client gets 500",
+                request->filename);
   return HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -33,7 +34,8 @@ int handle_request(request_rec* request) {
   if (const int status = body.read(request); status != OK) return status;
   auto opening = encode_opening(request, *settings, body.bytes());
   if (!opening) {
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %zu bytes; the client gets 431", max_params_bytes);
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %zu bytes; the client gets 431",
+                  max_params_bytes);
     return HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
   }
   return Gateway(request, *settings, *child, *opening, body.source()).run();

@@ -19,9 +19,11 @@ constexpr apr_off_t read_bytes = 64 * 1024;
 
 // What cannot be written: the client may well come back once the disk has room.
 int storage_failed(request_rec* request, const Error& error) {
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, error.code, request,
-                "the request's body cannot be spooled: %s; the request is refused (a larger disk for TMPDIR, or a smaller "
-                "LimitRequestBody, helps)", error.what.c_str());
+  ap_log_rerror(
+      APLOG_MARK, APLOG_ERR, error.code, request,
+      "the request's body cannot be spooled: %s; the request is refused (a larger disk for TMPDIR, or a smaller "
+      "LimitRequestBody, helps)",
+      error.what.c_str());
   return error.code == ENOSPC || error.code == EDQUOT ? HTTP_INSUFFICIENT_STORAGE : HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -57,7 +59,8 @@ int RequestBody::read(request_rec* request) {
 }
 
 int RequestBody::read_brigade(request_rec* request, apr_bucket_brigade* brigade, bool& is_whole) {
-  const apr_status_t got = ap_get_brigade(request->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, read_bytes);
+  const apr_status_t got =
+      ap_get_brigade(request->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, read_bytes);
   if (got != APR_SUCCESS) {
     ap_log_rerror(APLOG_MARK, APLOG_INFO, got, request, "the request's body did not arrive whole; no worker sees it");
     return ap_map_http_request_error(got, HTTP_BAD_REQUEST);

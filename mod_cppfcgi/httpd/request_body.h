@@ -1,5 +1,5 @@
-// The request's body, read whole before a worker is claimed: a slow client never holds a worker, a malformed or cut body never
-// reaches one. Small ones stay in memory, larger ones go to a file without a name.
+// The request's body, read whole before a worker is claimed: a slow client never holds a worker, a malformed or cut
+// body never reaches one. Small ones stay in memory, larger ones go to a file without a name.
 #pragma once
 
 #include <httpd.h>

@@ -5,8 +5,8 @@
 #include <http_core.h>
 #include <util_script.h>
 
-#include <utility>
 #include <string_view>
+#include <utility>
 
 #include "mod_cppfcgi/core/exchange.h"
 #include "mod_cppfcgi/httpd/mount.h"
@@ -26,7 +26,8 @@ void add_mounted_cgi_vars(request_rec* request, const PoolSettings& settings) {
   apr_table_setn(variables, "SCRIPT_NAME", settings.mount == "/" ? "" : settings.mount.c_str());
   if (path_info == nullptr || *path_info == '\0') return;
   apr_table_setn(variables, "PATH_INFO", path_info);
-  apr_table_setn(variables, "PATH_TRANSLATED", apr_pstrcat(request->pool, ap_document_root(request), path_info, nullptr));
+  apr_table_setn(variables, "PATH_TRANSLATED",
+                 apr_pstrcat(request->pool, ap_document_root(request), path_info, nullptr));
 }
 
 // "X-Forwarded-For" → "HTTP_X_FORWARDED_FOR"
@@ -54,8 +55,9 @@ void describe_body(request_rec* request, std::optional<std::uint64_t> body_bytes
   apr_table_unset(variables, "HTTP_TRANSFER_ENCODING");
 }
 
-// httpd has joined repeated headers with ", ", which is not what joins cookies (RFC 6265 section 4.2, RFC 9113 8.2.3). A comma and a
-// blank before a name and "=" is such a joint; within a cookie's value it would be followed by something else.
+// httpd has joined repeated headers with ", ", which is not what joins cookies (RFC 6265 section 4.2, RFC 9113 8.2.3).
+// A comma and a blank before a name and "=" is such a joint; within a cookie's value it would be followed by something
+// else.
 std::string rejoin_cookies(std::string_view joined) {
   std::string cookies;
   cookies.reserve(joined.size());
