@@ -146,7 +146,7 @@ void Pool::bury(std::uint32_t index) {
 // Deaths of workers that were started together count as a few at most: they have one cause.
 void Pool::count_early_death(const Slot& slot) {
   if (slot.phase == Phase::empty && slot.reason == Reason::died_early) {
-    if (early_deaths_ >= breaker_limit && slot.started < last_death_) return;
+    if (early_deaths_ >= breaker_limit && slot.started <= last_death_) return;
     ++early_deaths_;
   }
   last_death_ = now_;

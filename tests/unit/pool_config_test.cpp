@@ -1,0 +1,139 @@
+#include "shared/pool_config.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <set>
+
+namespace cppfcgi {
+namespace {
+
+using namespace std::chrono_literals;
+
+Configuration everything() {
+  PoolConfig pool;
+  pool.name = "/srv/a/app.fcgi (a.example)";
+  pool.program = "/srv/a/app.fcgi";
+  pool.arguments = {"--threads", "4", ""};
+  pool.environment = {"DB=/srv/a/db", "EMPTY=", "ODD=a=b \"\\\n\x01 é"};
+  pool.processes = 7;
+  pool.listen_queue_depth = 17;
+  pool.priority = 3;
+  pool.init_start_delay = 11ms;
+  pool.restart_delay = 12ms;
+  pool.min_server_life = 13ms;
+  pool.ready_timeout = 14ms;
+  pool.stop_grace = 15ms;
+  pool.scope = "a.example:80";
+  return {.socket_folder = "/run/cppfcgi", .pools = {pool}};
+}
+
+std::string refusal(const std::string& json) {
+  const auto configuration = configuration_from_json(json);
+  return configuration ? "accepted" : configuration.error().what;
+}
+
+std::string with_pool(const std::string& members) {
+  return R"({"socket_folder": "/run/x", "pools": [{"program": "/a"}, {"program": "/b", )" + members + "}]}";
+}
+
+TEST(PoolConfig, GoesThroughJsonUnchanged) {
+  const Configuration before = everything();
+  const auto after = configuration_from_json(to_json(before));
+  ASSERT_TRUE(after) << after.error().what;
+  EXPECT_EQ(*after, before);
+}
+
+TEST(PoolConfig, GoesThroughJsonWithBytesThatAreNoText) {
+  Configuration before = everything();
+  before.pools[0].program = "/srv/\xff\xfe/app";
+  before.pools[0].environment = {"X=\xc3"};
+  const auto after = configuration_from_json(to_json(before));
+  ASSERT_TRUE(after) << after.error().what;
+  EXPECT_EQ(*after, before);
+}
+
+TEST(PoolConfig, NeedsNoMoreThanAProgram) {
+  const auto configuration =
+      configuration_from_json(R"({"socket_folder": "/run/x", "pools": [{"program": "/srv/a"}]})");
+  ASSERT_TRUE(configuration) << configuration.error().what;
+  PoolConfig standard;
+  standard.program = standard.name = "/srv/a";
+  EXPECT_EQ(configuration->pools[0], standard);
+}
+
+TEST(PoolConfig, SaysWhereTheMistakeIs) {
+  EXPECT_EQ(refusal(with_pool(R"("processes": 0)")), "pools[1].processes: 0 is not in 1 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("processes": 1.5)")), "pools[1].processes: 1.5 is not in 1 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("processes": "4")")), "pools[1].processes: \"4\" is not in 1 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("priority": 20)")), "pools[1].priority: 20 is not in 0 … 19");
+  EXPECT_EQ(refusal(with_pool(R"("stop_grace_ms": -1)")), "pools[1].stop_grace_ms: -1 is not in 0 … 86400000");
+  EXPECT_EQ(refusal(with_pool(R"("arguments": ["a", 1])")), "pools[1].arguments[1]: is not a string");
+  EXPECT_EQ(refusal(with_pool(R"("arguments": "a")")), "pools[1].arguments: is not a list of strings");
+  EXPECT_EQ(refusal(with_pool(R"("arguments": ["a\u0000b"])")), "pools[1].arguments[0]: contains a NUL");
+  EXPECT_EQ(refusal(with_pool(R"("environment": ["=x"])")), "pools[1].environment: \"=x\" is not NAME=value");
+  EXPECT_EQ(refusal(with_pool(R"("proceses": 4)")), "pools[1].proceses: is no member that is known");
+  EXPECT_EQ(refusal(with_pool(R"("name": {"hex": "4"})")), "pools[1].name: is not a string");
+}
+
+TEST(PoolConfig, SaysWhatIsWrongWithTheWhole) {
+  EXPECT_TRUE(refusal("{").starts_with("the configuration is not JSON: "));
+  EXPECT_EQ(refusal("[]"), "the configuration: is not an object");
+  EXPECT_EQ(refusal(R"({"socket_folder": "/run/x"})"), "pools: is not a list of pools");
+  EXPECT_EQ(refusal(R"({"socket_folder": "x", "pools": []})"), "socket_folder: is not an absolute path");
+  EXPECT_EQ(refusal(R"({"socket_folder": "/x", "pools": [{}]})"), "pools[0].program: \"\" is not an absolute path");
+  EXPECT_EQ(refusal(R"({"socket_folder": "/x", "pools": [7]})"), "pools[0]: is not an object");
+  EXPECT_EQ(refusal(R"({"socket_folder": "/)" + std::string(85, 'x') + R"(", "pools": []})"),
+            "socket_folder: is longer than 85 bytes");
+}
+
+TEST(PoolConfig, RefusesMoreWorkersThanTheScoreboardHasRoomFor) {
+  Configuration configuration = everything();
+  configuration.pools[0].processes = 1'024;
+  configuration.pools.resize(5, configuration.pools[0]);
+  EXPECT_EQ(refusal(to_json(configuration)), "pools: have more than 4096 processes together");
+}
+
+TEST(PoolConfig, IsIdentifiedByAllButItsName) {
+  const PoolConfig base = everything().pools[0];
+  const std::vector<std::function<void(PoolConfig&)>> changes = {
+      [](PoolConfig& p) { p.program += "x"; },
+      [](PoolConfig& p) { p.arguments.push_back(""); },
+      [](PoolConfig& p) {
+        p.arguments = {"--threads4", ""};
+      },
+      [](PoolConfig& p) { p.environment.pop_back(); },
+      [](PoolConfig& p) { ++p.processes; },
+      [](PoolConfig& p) { ++p.listen_queue_depth; },
+      [](PoolConfig& p) { ++p.priority; },
+      [](PoolConfig& p) { p.init_start_delay += 1ms; },
+      [](PoolConfig& p) { p.restart_delay += 1ms; },
+      [](PoolConfig& p) { p.min_server_life += 1ms; },
+      [](PoolConfig& p) { p.ready_timeout += 1ms; },
+      [](PoolConfig& p) { p.stop_grace += 1ms; },
+      [](PoolConfig& p) { p.scope = ""; },
+  };
+  std::set<std::uint64_t> keys = {base.key()};
+  for (const auto& change : changes) {
+    PoolConfig changed = base;
+    change(changed);
+    EXPECT_TRUE(keys.insert(changed.key()).second) << "change " << keys.size() << " makes no difference";
+  }
+  PoolConfig renamed = base;
+  renamed.name = "another";
+  EXPECT_EQ(renamed.key(), base.key());
+}
+
+TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {
+  PoolConfig pool;
+  pool.program = "/srv/a/app.fcgi";
+  EXPECT_EQ(socket_path("", pool.key(), 0), "/12a7fcdcc3aeac26.0");
+}
+
+TEST(PoolConfig, GivesEachSlotASocketOfItsOwn) {
+  EXPECT_EQ(socket_path("/run/x", 0xab, 0), "/run/x/00000000000000ab.0");
+  EXPECT_EQ(socket_path("/run/x", ~0ULL, 1'023).size(), std::string("/run/x").size() + socket_name_bytes);
+}
+
+}  // namespace
+}  // namespace cppfcgi
