@@ -82,7 +82,7 @@ std::string level_of(const std::string& line) {
 
 bool is_harmless(const std::string& line) {
   // httpd's own: what its mod_ssl says of itself, and its race of a stop with the end of a request.
-  if (matches(line, "AH01882|AH01873|Bad file descriptor: AH03093")) return true;
+  if (matches(line, "AH01882|AH01873|AH0309[23]: .*apr_pollset_add failure")) return true;
   static const std::set<std::string> quiet{"notice", "info",   "debug",  "trace1", "trace2", "trace3",
                                            "trace4", "trace5", "trace6", "trace7", "trace8"};
   // A child that crashed is told at level notice only.
