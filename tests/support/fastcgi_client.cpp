@@ -181,13 +181,13 @@ Params get_params(const std::string& path, const Params& more) {
                 {"REQUEST_URI", path},        {"QUERY_STRING", query},    {"SERVER_PROTOCOL", "HTTP/1.1"},
                 {"SERVER_NAME", "localhost"}, {"SERVER_PORT", "80"},      {"GATEWAY_INTERFACE", "CGI/1.1"},
                 {"REMOTE_ADDR", "127.0.0.1"}, {"SERVER_SOFTWARE", "test"}};
-  for (const auto& [name, value] : more) {
+  for (const auto& entry : more) {
     const auto found =
-        std::find_if(params.begin(), params.end(), [&](const auto& param) { return param.first == name; });
+        std::find_if(params.begin(), params.end(), [&](const auto& param) { return param.first == entry.first; });
     if (found == params.end()) {
-      params.emplace_back(name, value);
+      params.push_back(entry);
     } else {
-      found->second = value;
+      found->second = entry.second;
     }
   }
   return params;

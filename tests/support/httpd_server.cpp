@@ -149,7 +149,7 @@ std::string HttpdServer::url(const std::string& path) const {
 }
 
 std::string HttpdServer::install(const std::string& product_name, const std::string& name) {
-  const std::string path = root_ / ("bin/" + (name.empty() ? fs::path(product_name).filename().string() : name));
+  std::string path = root_ / ("bin/" + (name.empty() ? fs::path(product_name).filename().string() : name));
   copy_program(product(product_name), path);
   return path;
 }

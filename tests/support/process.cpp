@@ -159,13 +159,13 @@ Process::Process(const Spawn& spawn) {
   started().insert(pid_);
 }
 
-Process::Process(Process&& other) noexcept : pid_(std::exchange(other.pid_, 0)), status_(std::move(other.status_)) {}
+Process::Process(Process&& other) noexcept : pid_(std::exchange(other.pid_, 0)), status_(other.status_) {}
 
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
     kill();
     pid_ = std::exchange(other.pid_, 0);
-    status_ = std::move(other.status_);
+    status_ = other.status_;
   }
   return *this;
 }

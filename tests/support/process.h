@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/wait.h"
@@ -59,7 +60,9 @@ RunResult run(const std::vector<std::string>& command, Milliseconds within = Mil
 struct ProcessId {
   pid_t pid = 0;
   std::uint64_t start_time = 0;
-  friend auto operator<=>(const ProcessId&, const ProcessId&) = default;
+  friend bool operator<(const ProcessId& a, const ProcessId& b) {
+    return std::pair(a.pid, a.start_time) < std::pair(b.pid, b.start_time);
+  }
 };
 std::optional<ProcessId> process_id(pid_t pid);
 bool is_alive(const ProcessId& process);  // a zombie is not

@@ -293,7 +293,7 @@ void Connection::step(char letter, const std::string& argument) {
       break;
     case 't':
       flush();
-      Fd(::open(from_hex(argument).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0666));
+      if (!Fd(::open(from_hex(argument).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0666))) std::_Exit(71);
       break;
     case 'h':
       while (!request_.is_aborted && read_more()) {
