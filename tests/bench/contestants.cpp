@@ -10,6 +10,8 @@
 namespace cppfcgi::bench {
 namespace {
 
+using test::fill;
+
 constexpr int workers = 4;
 constexpr int application_workers = 2;
 
@@ -60,16 +62,6 @@ http {
 )";
 
 using Values = std::map<std::string, std::string>;
-
-std::string fill(std::string text, const Values& values) {
-  for (const auto& [name, value] : values) {
-    const auto mark = "{" + name + "}";
-    for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size())) {
-      text.replace(at, mark.size(), value);
-    }
-  }
-  return text;
-}
 
 // Builds one contestant in a folder of its own.
 class Builder {

@@ -3,6 +3,7 @@
 // it: that is HttpdServer.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "shared/fd.h"
@@ -28,6 +29,9 @@ class Peer {
  private:
   Process process_;
 };
+
+// A configuration's text with every {name} of these replaced.
+std::string fill(std::string text, const std::map<std::string, std::string>& values);
 
 // A listening Unix socket that anyone may connect to, as a FastCGI program wants it for its fd 0.
 Fd listen_on(const std::string& path, int backlog = 511);
