@@ -59,10 +59,13 @@ class CPPFCGI_EXPORT Response {
   Response& operator<<(char character) { return write(std::string_view(&character, 1)); }
   template <class Number>
   requires(std::integral<Number> || std::floating_point<Number>) Response& operator<<(Number number) {
-    char digits[64];
-    if constexpr (std::same_as<Number, bool>) return *this << (number ? '1' : '0');
-    const auto end = std::to_chars(digits, digits + sizeof digits, number);
-    return write(std::string_view(digits, static_cast<std::size_t>(end.ptr - digits)));
+    if constexpr (std::same_as<Number, bool>) {
+      return *this << (number ? '1' : '0');
+    } else {
+      char digits[64];
+      const auto end = std::to_chars(digits, digits + sizeof digits, number);
+      return write(std::string_view(digits, static_cast<std::size_t>(end.ptr - digits)));
+    }
   }
 
   // Sends what is there: for streams.
