@@ -65,6 +65,7 @@ Result<Listener> Listener::open(const std::string& address, const char* allowed)
                   : address.find('/') != std::string::npos ? open_unix(address)
                                                            : open_tcp(address);
   if (!listener) return listener;
+  listener->is_own_ = !address.empty();
   // Shared with other processes: one of them may take the connection between our wake-up and our accept.
   const int flags = fcntl(listener->get(), F_GETFL);
   if (flags < 0 || fcntl(listener->get(), F_SETFL, flags | O_NONBLOCK) < 0)
@@ -175,6 +176,7 @@ Listener::Accepted Listener::accept() {
   }
   if (!is_allowed(peer)) {
     accepted.connection.reset();
+    accepted.outcome = Outcome::refused;
     return accepted;
   }
   if (peer.ss_family != AF_UNIX) {

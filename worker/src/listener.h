@@ -23,9 +23,13 @@ class Listener {
 
   int get() const { return socket_.get(); }
 
-  enum class Outcome { accepted, none, exhausted };
+  // It was opened here: nobody else accepts on it.
+  bool is_own() const { return is_own_; }
+
+  // refused: from an address that is not allowed; exhausted: no descriptor or memory is left, and it still waits.
+  enum class Outcome { accepted, none, refused, exhausted };
   struct Accepted {
-    Outcome outcome = Outcome::none;  // exhausted: no descriptor or memory is left; a connection still waits
+    Outcome outcome = Outcome::none;
     Fd connection;
   };
   // Never blocks: others may share the socket and have been faster.
@@ -40,7 +44,8 @@ class Listener {
   bool is_allowed(const sockaddr_storage& peer) const;
 
   Fd socket_;
-  std::string path_;                  // of the socket file to be removed; "": none
+  std::string path_;  // of the socket file to be removed; "": none
+  bool is_own_ = false;
   bool is_restricted_ = false;        // there is a list
   std::vector<std::string> allowed_;  // numeric addresses, as inet_ntop writes them
 };

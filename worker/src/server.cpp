@@ -116,15 +116,18 @@ void Server::turn(int timeout_ms) {
   is_turning_ = false;
 }
 
-void Server::accept_one() {
-  if (connections_.size() >= capacity_.connections && !make_room()) return watch_listener(false);
+// False: none waits, or none can be taken now.
+bool Server::accept_one() {
+  if (connections_.size() >= capacity_.connections && !make_room()) {
+    watch_listener(false);
+    return false;
+  }
   Listener::Accepted accepted = listener_.accept();
   if (accepted.outcome == Listener::Outcome::exhausted) {
     log_line("no descriptor or memory is left for another connection; it waits until one ends");
     if (!make_room()) watch_listener(false);
-    return;
   }
-  if (accepted.outcome == Listener::Outcome::none) return;
+  if (accepted.outcome != Listener::Outcome::accepted) return accepted.outcome == Listener::Outcome::refused;
   const auto place = connections_.insert(
       connections_.end(), std::make_shared<Connection>(*this, std::move(accepted.connection), limits_, capacity_));
   Connection& connection = **place;
@@ -132,6 +135,7 @@ void Server::accept_one() {
   // A request is usually there already, and often the connection ends with it: epoll need not know of it yet.
   unwatched_.push_back(*place);
   apply(connection, connection.receive(*place, buffer_));
+  return true;
 }
 
 // Closes the connection that has been idle longest.
@@ -216,9 +220,13 @@ void Server::close(Connection& connection) {
 
 void Server::start_draining() {
   if (!is_draining_) {
-    // What has come until now is still served.
-    turn(0);
-    if (runs_handlers_in_loop()) serve_queue();
+    // What has come until now is still served. On a socket that others hold too, they or a successor accept what waits.
+    while (listener_.is_own() && is_listening_ && accept_one()) {
+    }
+    for (std::size_t rounds = connections_.size() / events_per_turn + 1; rounds > 0; --rounds) {
+      turn(0);
+      if (runs_handlers_in_loop()) serve_queue();
+    }
     is_draining_ = true;
     is_admitting_ = false;
     watch_listener(false);

@@ -58,7 +58,7 @@ class Server {
   using Clock = std::chrono::steady_clock;
 
   bool runs_handlers_in_loop() const { return options_.threads == 1; }
-  void accept_one();
+  bool accept_one();
   bool make_room();
   void on_event(Connection& connection, std::uint32_t events);
   void apply(Connection& connection, Connection::Next next);
