@@ -164,7 +164,8 @@ void Bench::prepare() {
       if (!runs(contestant, workload)) continue;
       check_answer(contestant.port, workload.question);
       // Warm: pools are full, caches filled, connections kept.
-      measure(contestant.port, workload.question, workload.connections.back(), std::chrono::seconds(1), cores_.load);
+      measure(contestant.port, contestant.pids(), workload.question, workload.connections.back(),
+              std::chrono::seconds(1), cores_.load);
     }
   }
 }
@@ -174,7 +175,8 @@ void Bench::measure_all(const Workload& workload) {
     for (const auto& contestant : contestants_) {
       if (!runs(contestant, workload)) continue;
       results_.add(workload.name, connections, contestant.letter,
-                   measure(contestant.port, workload.question, connections, settings_.seconds_per, cores_.load));
+                   measure(contestant.port, contestant.pids(), workload.question, connections, settings_.seconds_per,
+                           cores_.load));
     }
   }
 }

@@ -18,7 +18,13 @@ struct Contestant {
   bool is_tiny_only = false;  // cannot answer but the tiny question
   bool has_applications = false;
   int port = 0;
-  std::vector<test::Peer> processes{};  // ended in reverse: server first
+  std::vector<test::Peer> processes{};
+
+  std::vector<pid_t> pids() const {
+    std::vector<pid_t> pids;
+    for (const auto& peer : processes) pids.push_back(peer.process().pid());
+    return pids;
+  }
 };
 
 // Folders and programs; the folder holds configuration, sockets, logs, and copies of the programs that any user may

@@ -3,10 +3,13 @@
 #include <curl/curl.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 
 #include "tests/support/process.h"
+#include "tests/support/temp_folder.h"
 
 namespace cppfcgi::bench {
 namespace {
@@ -20,9 +23,29 @@ std::size_t count_bytes(const char*, std::size_t size, std::size_t count, void* 
   return size * count;
 }
 
+double cpu_seconds_of(pid_t pid) {
+  double sum = 0;
+  std::error_code gone;  // processes and threads come and go meanwhile
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    sum += std::atof(test::read_file(task.path() / "schedstat").c_str()) / 1e9;
+  }
+  return sum;
+}
+
+double cpu_seconds(const std::vector<pid_t>& servers) {
+  double sum = 0;
+  for (const pid_t server : servers) {
+    sum += cpu_seconds_of(server);
+    for (const pid_t descendant : test::descendants_of(server)) sum += cpu_seconds_of(descendant);
+  }
+  return sum;
+}
+
 }  // namespace
 
-Measured measure(int port, const Question& question, int connections, std::chrono::seconds duration, int cpu) {
+Measured measure(int port, const std::vector<pid_t>& servers, const Question& question, int connections,
+                 std::chrono::seconds duration, int cpu) {
+  const double cpu_before = cpu_seconds(servers);
   const std::vector<std::string> command = {"taskset",
                                             "-c",
                                             std::to_string(cpu),
@@ -38,6 +61,7 @@ Measured measure(int port, const Question& question, int connections, std::chron
   const auto output =
       test::run(command, duration + std::chrono::seconds(30), {"UPLOAD=" + std::to_string(question.upload_bytes)})
           .output;
+  const double cpu_after = cpu_seconds(servers);
   const auto line = output.find("RESULT ");
   double requests = 0, microseconds = 0, bytes = 0, p50 = 0, p99 = 0;
   long long lost[5] = {};
@@ -53,6 +77,7 @@ Measured measure(int port, const Question& question, int connections, std::chron
           .bytes_per_second = bytes / microseconds * 1e6,
           .p50_ms = p50 / 1e3,
           .p99_ms = p99 / 1e3,
+          .cpu_us = (cpu_after - cpu_before) / requests * 1e6,
           .errors = lost[0] + lost[1] + lost[2] + lost[3] + lost[4]};
 }
 

@@ -1,8 +1,11 @@
 // One measurement: wrk on its own core against one contestant.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <string>
+#include <vector>
 
 namespace cppfcgi::bench {
 
@@ -17,10 +20,13 @@ struct Measured {
   double bytes_per_second = 0;  // of answers
   double p50_ms = 0;
   double p99_ms = 0;
+  double cpu_us = 0;     // processor time of all the contestant's processes, per request
   long long errors = 0;  // connections refused or cut, time-outs, and statuses of 400 and more
 };
 
-Measured measure(int port, const Question& question, int connections, std::chrono::seconds duration, int cpu);
+// `servers` are the processes whose processor time, with that of all their descendants, is counted.
+Measured measure(int port, const std::vector<pid_t>& servers, const Question& question, int connections,
+                 std::chrono::seconds duration, int cpu);
 
 // Asks once and throws unless the answer is 200 and of the right size, so that nothing wrong is measured.
 void check_answer(int port, const Question& question);

@@ -32,6 +32,7 @@ class Results {
 };
 
 double requests_per_second(const Measured& measured);
+double cpu_us(const Measured& measured);
 double p50_ms(const Measured& measured);
 double p99_ms(const Measured& measured);
 

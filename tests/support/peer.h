@@ -22,6 +22,7 @@ class Peer {
   ~Peer() { stop(); }
 
   Process& process() { return process_; }
+  const Process& process() const { return process_; }
 
   // SIGTERM, and the end of it and of all that it started. Twice is harmless.
   void stop();
