@@ -39,6 +39,9 @@ KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 60
 LimitRequestBody 0
+<Directory />
+  AllowOverride None
+</Directory>
 )";
 
 constexpr char nginx_configuration[] = R"(
