@@ -47,8 +47,9 @@ struct Retained {
   std::uint64_t configuration = 0;   // number of the latest
   std::int64_t manager_started = 0;  // of the steady clock, in ms
   int short_lives = 0;
-  // httpd's generations that still have children, and how many; configuration number = generation + first_number.
-  struct Generation {
+  std::uint64_t oldest_told = 0;  // to this manager: no child knows a configuration before it
+  bool is_tried_at_stop = false;
+  struct Generation {  // of httpd's children
     int number = 0;
     int children = 0;
     std::uint64_t configuration = 0;
@@ -116,6 +117,7 @@ void sweep(int pid) {
 
 void forget_manager(Retained& link) {
   link.manager = 0;
+  link.oldest_told = 0;
   close_descriptor(link.control);
 }
 
@@ -149,18 +151,22 @@ Result<void> start(Retained& link, const GlobalConfig& global) {
   return {};
 }
 
+Error no_answer(const Retained& link, const Error& error) {
+  return {error.code, "the manager (pid " + std::to_string(link.manager) + ") did not answer: " + error.what};
+}
+
+constexpr int refused = EINVAL;  // the code of the error that says so; another manager would refuse as well
+
 Result<void> await_answer(const Retained& link) {
   const auto deadline = Clock::now() + answer_deadline;
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
     const auto answer = receive_message(link.control, std::max(left, milliseconds(0)));
-    if (!answer)
-      return Error{answer.error().code,
-                   "the manager (pid " + std::to_string(link.manager) + ") did not answer: " + answer.error().what};
+    if (!answer) return no_answer(link, answer.error());
     if (answer->number != link.configuration) continue;  // of an earlier one that was given up
     if (answer->kind == MessageKind::configured) return {};
     if (answer->kind == MessageKind::refused)
-      return Error{EINVAL, "the manager refuses the configuration: " + answer->text};
+      return Error{refused, "the manager refuses the configuration: " + answer->text};
   }
 }
 
@@ -173,22 +179,28 @@ Result<void> configure(const Retained& link, const server_rec* main_server) {
   Message message{.kind = MessageKind::configure, .number = link.configuration, .text = {}, .descriptors = {}};
   message.descriptors.push_back(*std::move(text));
   message.descriptors.emplace_back(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
-  if (auto sent = send_message(link.control, message); !sent) return sent.error();
+  if (const auto sent = send_message(link.control, message); !sent) return no_answer(link, sent.error());
   return await_answer(link);
 }
 
 void watch(Retained& link, apr_pool_t* pconf, server_rec* main_server);
+void tell_oldest(Retained& link, const server_rec* main_server);
 
 Result<void> start_and_configure(Retained& link, server_rec* main_server) {
   if (auto started = start(link, *server_config(main_server).global); !started) return started;
   auto configured = configure(link, main_server);
   if (!configured) kill_manager(link);
+  if (configured) tell_oldest(link, main_server);
   return configured;
 }
 
+// Tries at once while that takes no time, and no manager dies early too often; else the monitor hook comes back to it.
 void restart(Retained& link, server_rec* main_server) {
-  if (const auto started = start_and_configure(link, main_server); !started) {
+  for (;;) {
+    const auto started = start_and_configure(link, main_server);
+    if (started) break;
     log_failure(main_server, started.error());
+    if (started.error().code != ETIMEDOUT && ++link.short_lives < max_short_lives) continue;
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, main_server,
                  "no manager runs; next try within 10 s; workers that live go on serving");
     return;
@@ -202,6 +214,16 @@ bool is_stopping() {
   int state = 0;
   return ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING ||
          (ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING);
+}
+
+bool has_died(const Retained& link) { return link.manager == 0 || waitpid(link.manager, nullptr, WNOHANG) != 0; }
+
+// httpd stops, and the manager has died shortly before: workers need one that ends them once httpd is gone.
+void end_well(Retained& link, server_rec* main_server) {
+  if (link.directory < 0 || link.is_tried_at_stop || !has_died(link)) return;
+  link.is_tried_at_stop = true;
+  forget_manager(link);
+  if (const auto started = start_and_configure(link, main_server); !started) log_failure(main_server, started.error());
 }
 
 void manager_died(server_rec* main_server, int status) {
@@ -256,21 +278,22 @@ void begin_generation(Retained& link) {
 }
 
 // Tells the manager which configurations no child of httpd knows any more.
+void tell_oldest(Retained& link, const server_rec* main_server) {
+  std::uint64_t oldest = link.configuration;
+  for (int i = 0; i < link.generation_count; ++i) oldest = std::min(oldest, link.generations[i].configuration);
+  if (link.control < 0 || oldest <= link.oldest_told) return;
+  const Message message{.kind = MessageKind::generation_ended, .number = oldest, .text = {}, .descriptors = {}};
+  if (const auto sent = send_message(link.control, message); !sent) return log_failure(main_server, sent.error());
+  link.oldest_told = oldest;
+}
+
 void end_generations(Retained& link, const server_rec* main_server) {
-  auto* begin = link.generations;
-  auto* end = begin + link.generation_count;
+  auto* end = link.generations + link.generation_count;
   const int current = current_generation();
-  auto* kept = std::remove_if(begin, end, [&](const auto& g) { return g.children <= 0 && g.number != current; });
-  if (kept == end) return;
-  link.generation_count = static_cast<int>(kept - begin);
-  const auto* oldest =
-      std::min_element(begin, kept, [](const auto& a, const auto& b) { return a.configuration < b.configuration; });
-  if (link.control < 0) return;
-  const Message message{.kind = MessageKind::generation_ended,
-                        .number = oldest == kept ? link.configuration : oldest->configuration,
-                        .text = {},
-                        .descriptors = {}};
-  if (const auto sent = send_message(link.control, message); !sent) log_failure(main_server, sent.error());
+  auto* kept =
+      std::remove_if(link.generations, end, [&](const auto& g) { return g.children <= 0 && g.number != current; });
+  link.generation_count = static_cast<int>(kept - link.generations);
+  tell_oldest(link, main_server);
 }
 
 // ---- a new configuration ----
@@ -303,19 +326,18 @@ Result<void> prepare(Retained& link, const GlobalConfig& global, const server_re
   return {};
 }
 
-bool has_died(const Retained& link) { return link.manager == 0 || waitpid(link.manager, nullptr, WNOHANG) != 0; }
-
 Result<void> bring_up(Retained& link, server_rec* main_server) {
   const GlobalConfig& global = *server_config(main_server).global;
   if (auto prepared = prepare(link, global, main_server); !prepared) return prepared;
   ++link.configuration;
   link.short_lives = 0;
+  link.is_tried_at_stop = false;
   if (has_died(link)) {
     forget_manager(link);
     return start_and_configure(link, main_server);
   }
   auto configured = configure(link, main_server);
-  if (configured || configured.error().code == EINVAL) return configured;
+  if (configured || configured.error().code == refused) return configured;
   log_failure(main_server, configured.error());
   kill_manager(link);
   return start_and_configure(link, main_server);
@@ -380,6 +402,7 @@ void link_child_ended(server_rec* main_server, int pid, int generation) {
   sweep(pid);
   if (auto* known = find_generation(*link, generation)) --known->children;
   end_generations(*link, main_server);
+  if (is_stopping()) end_well(*link, main_server);
 }
 
 }  // namespace cppfcgi
