@@ -1,0 +1,93 @@
+// What a worker is given, and what becomes of what it prints.
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "tests/process/manager_rig.h"
+
+namespace cppfcgi::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::vector<std::string> reported(const std::string& file, const std::string& kind) {
+  std::istringstream text(read_file(file));
+  std::vector<std::string> all;
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with(kind + " ")) all.push_back(line.substr(kind.size() + 1));
+  }
+  return all;
+}
+
+using Texts = std::vector<std::string>;
+
+class WorkerStart : public testing::Test {
+ protected:
+  void run(const Script& script, int priority = 0) {
+    pool_ = rig_.pool(script);
+    pool_.priority = priority;
+    rig_.configure({pool_});
+    ASSERT_TRUE(rig_.is_ready(pool_));
+  }
+  std::string line_of(const std::string& text) const {
+    return "worker 0 (pid " + std::to_string(rig_.pid(pool_)) + ") of pool /actor: " + text;
+  }
+
+  ManagerRig rig_;
+  PoolConfig pool_;
+  std::string file_ = rig_.folder() / "report";
+};
+
+TEST_F(WorkerStart, GivesItsSocketTwoPipesAndTheNotifyPipeAndNothingElse) {
+  run({"report", file_, "answer", "1"});
+  EXPECT_EQ(reported(file_, "descriptor"), (Texts{"0", "1", "2", "3"}));
+  EXPECT_EQ(reported(file_, "variable"), (Texts{"PATH=/usr/bin:/bin", "CPPFCGI_NOTIFY_FD=3"}));
+  EXPECT_EQ(reported(file_, "argument"), (Texts{pool_.program, "report", file_, "answer", "1"}));
+}
+
+TEST_F(WorkerStart, GivesNoSignalsBlockedOrIgnoredASessionOfItsOwnAndTheProgramsFolder) {
+  run({"report", file_, "answer", "1"});
+  EXPECT_EQ(reported(file_, "blocked"), Texts{});
+  EXPECT_EQ(reported(file_, "ignored"), Texts{});
+  EXPECT_EQ(reported(file_, "leads"), Texts{"its session 1"});
+  EXPECT_EQ(reported(file_, "folder"), Texts{std::filesystem::path(pool_.program).parent_path()});
+}
+
+TEST_F(WorkerStart, GivesThePriorityThatWasAskedFor) {
+  run({"report", file_, "answer", "1"}, 5);
+  EXPECT_EQ(reported(file_, "nice"), Texts{"5"});
+}
+
+TEST_F(WorkerStart, LogsWhatItPrintsLineByLineWithPoolAndPid) {
+  run({"print", "on stdout\nand again", "complain", "on stderr \x1b[31m", "answer", "1"});
+  EXPECT_TRUE(rig_.logs(line_of("on stdout")));
+  EXPECT_TRUE(rig_.logs(line_of("and again")));
+  EXPECT_TRUE(rig_.logs(line_of("on stderr \\x1b[31m")));
+}
+
+TEST_F(WorkerStart, LogsTheLastLineOfAWorkerThatDiesThoughItHasNoEnd) {
+  pool_ = rig_.pool({"mumble", "last words", "exit", "3"});
+  rig_.configure({pool_});
+  EXPECT_TRUE(rig_.logs("of pool /actor: last words"));
+  rig_.allow("died before it was ready: exit 3");
+  rig_.allow("workers keep dying");
+}
+
+TEST_F(WorkerStart, CutsLongLinesInPieces) {
+  run({"print", std::string(20'000, 'x'), "answer", "1"});
+  EXPECT_TRUE(rig_.logs(line_of(std::string(8'192, 'x') + "\n")));
+  EXPECT_TRUE(rig_.logs(line_of(std::string(20'000 - 2 * 8'192, 'x') + "\n")));
+}
+
+TEST_F(WorkerStart, GoesOnWithOthersWhileOneFloodsTheLog) {
+  const PoolConfig flooding = rig_.pool({"flood", "20000000", "answer", "1"});
+  pool_ = rig_.pool({"answer", "1"});
+  rig_.configure({flooding, pool_});
+  ASSERT_TRUE(rig_.is_ready(pool_));
+  EXPECT_EQ(rig_.configure({flooding, pool_}).kind, MessageKind::configured);
+  EXPECT_TRUE(rig_.is_ready(flooding, 30s));
+  EXPECT_EQ(rig_.count_in_log("of pool /actor: xxx"), 200'000u);
+}
+
+}  // namespace
+}  // namespace cppfcgi::test
