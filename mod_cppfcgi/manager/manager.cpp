@@ -29,7 +29,7 @@ Result<void> Manager::configure(std::uint64_t number, const Configuration& confi
   std::set<std::uint64_t> wanted;
   for (const PoolConfig& config : configuration.pools) {
     const std::uint64_t key = config.key();
-    if (!wanted.insert(key).second || pools_.contains(key)) continue;
+    if (!wanted.insert(key).second || knows(key)) continue;
     auto keeper = open(config, configuration.socket_folder);
     if (!keeper) return keeper.error();
     added.emplace(key, *std::move(keeper));
@@ -44,7 +44,8 @@ Result<void> Manager::configure(std::uint64_t number, const Configuration& confi
   }
   around_.log.notice("configuration {}: {} pools, {} of them kept", number, wanted.size(),
                      wanted.size() - added.size());
-  for (auto& [key, keeper] : added) pools_.emplace(key, Entry{.keeper = std::move(keeper), .removed_by = {}});
+  for (auto& [key, keeper] : added) pools_.insert_or_assign(key, Entry{.keeper = std::move(keeper), .removed_by = {}});
+  keep_left_pools(number);
   around_.board.set_configuration(number);
   return {};
 }
@@ -56,18 +57,37 @@ Result<void> Manager::prepare_folder(const std::string& folder) {
   return {};
 }
 
+bool Manager::knows(std::uint64_t key) const {
+  const auto entry = pools_.find(key);
+  return entry != pools_.end() && entry->second.keeper->has_config();
+}
+
 // Taken over where an earlier manager has left it, else new.
 Result<std::unique_ptr<PoolKeeper>> Manager::open(const PoolConfig& config, const std::string& folder) {
+  if (const auto entry = pools_.find(config.key()); entry != pools_.end()) {  // left, and now it is known again
+    return PoolKeeper::adopt(around_, entry->second.keeper->abandon(), &config, folder);
+  }
   const auto left =
       std::find_if(left_.begin(), left_.end(), [&](const Board::Found& found) { return found.key == config.key(); });
   if (left == left_.end()) return PoolKeeper::open(around_, config, folder);
   const Board::Found found = *left;
   left_.erase(left);
-  return PoolKeeper::adopt(around_, config, folder, found.rows);
+  return PoolKeeper::adopt(around_, found, &config, folder);
+}
+
+// Pools of an earlier manager that the configuration does not know: processes of httpd that knew an earlier one may use
+// them still.
+void Manager::keep_left_pools(std::uint64_t number) {
+  for (const Board::Found& found : std::exchange(left_, {})) {
+    pools_.emplace(found.key,
+                   Entry{.keeper = PoolKeeper::adopt(around_, found, nullptr, socket_folder_), .removed_by = number});
+  }
 }
 
 void Manager::begin() {
-  for (auto& [key, entry] : pools_) entry.keeper->begin();
+  for (auto& [key, entry] : pools_) {
+    if (entry.keeper->has_config()) entry.keeper->begin();
+  }
 }
 
 void Manager::generation_ended(std::uint64_t number) {

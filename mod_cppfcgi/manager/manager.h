@@ -39,7 +39,9 @@ class Manager {
     std::optional<std::uint64_t> removed_by;  // the number of the configuration
   };
   Result<void> prepare_folder(const std::string& folder);
+  bool knows(std::uint64_t key) const;
   Result<std::unique_ptr<PoolKeeper>> open(const PoolConfig& config, const std::string& folder);
+  void keep_left_pools(std::uint64_t number);
 
   Surroundings around_;
   std::map<std::uint64_t, Entry> pools_;  // by PoolConfig::key

@@ -27,20 +27,21 @@ std::vector<std::uint32_t> last_generations(const Board& board, const Board::Row
 }
 
 // Jitter has to differ between pools and managers, no more.
-std::uint64_t seed_for(const PoolConfig& config) {
-  return config.key() ^ static_cast<std::uint64_t>(clock_now().time_since_epoch().count());
+std::uint64_t seed_for(std::uint64_t key) {
+  return key ^ static_cast<std::uint64_t>(clock_now().time_since_epoch().count());
 }
 
 }  // namespace
 
-PoolKeeper::PoolKeeper(const Surroundings& surroundings, const PoolConfig& config, const std::string& socket_folder,
-                       const Board::Rows& rows)
+PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
+                       const std::string& socket_folder)
     : around_(surroundings),
+      key_(row.key),
       config_(config),
       socket_folder_(socket_folder),
-      rows_(rows),
-      places_(rows.slot_count),
-      pool_(PoolPolicy(config), seed_for(config), last_generations(surroundings.board, rows)) {}
+      rows_(row.rows),
+      places_(row.rows.slot_count),
+      pool_(PoolPolicy(config), seed_for(row.key), last_generations(surroundings.board, row.rows)) {}
 
 Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroundings, const PoolConfig& config,
                                                      const std::string& socket_folder) {
@@ -51,22 +52,35 @@ Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroun
                              "still end included",
                              config.name, config.processes, max_pools, max_slots)};
   }
-  std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, config, socket_folder, *rows));
+  std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, {config.key(), *rows}, config, socket_folder));
   if (auto opened = keeper->open_sockets(); !opened) return opened.error();
   return keeper;
 }
 
-Result<std::unique_ptr<PoolKeeper>> PoolKeeper::adopt(const Surroundings& surroundings, const PoolConfig& config,
-                                                      const std::string& socket_folder, const Board::Rows& rows) {
-  std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, config, socket_folder, rows));
+std::unique_ptr<PoolKeeper> PoolKeeper::adopt(const Surroundings& surroundings, const Board::Found& found,
+                                              const PoolConfig* config, const std::string& socket_folder) {
+  PoolConfig unknown;
+  unknown.name = fmt::format("{:016x} of an earlier configuration", found.key);
+  unknown.processes = found.rows.slot_count;
+  std::unique_ptr<PoolKeeper> keeper(
+      new PoolKeeper(surroundings, found, config == nullptr ? unknown : *config, socket_folder));
+  keeper->has_config_ = config != nullptr;
   keeper->adopt_workers();
-  if (auto opened = keeper->open_sockets(); !opened) return opened.error();
+  if (config == nullptr) return keeper;
+  // Not a reason to give up living workers; a start tries again.
+  if (const auto opened = keeper->open_sockets(); !opened) surroundings.log.error("{}", opened.error().what);
   return keeper;
 }
 
 PoolKeeper::~PoolKeeper() {
+  if (is_abandoned_) return;
   for (Place& place : places_) place.socket.remove();
   around_.board.give_back(rows_);
+}
+
+Board::Found PoolKeeper::abandon() {
+  is_abandoned_ = true;
+  return {key_, rows_};
 }
 
 // For the slots without a socket; an adopted worker's own may be one that only it holds.

@@ -36,9 +36,10 @@ class PoolKeeper {
   // With a row in the directory and listening sockets, but no worker yet.
   static Result<std::unique_ptr<PoolKeeper>> open(const Surroundings& surroundings, const PoolConfig& config,
                                                   const std::string& socket_folder);
-  // With the row, and those living workers, of an earlier manager.
-  static Result<std::unique_ptr<PoolKeeper>> adopt(const Surroundings& surroundings, const PoolConfig& config,
-                                                   const std::string& socket_folder, const Board::Rows& rows);
+  // With the row, and those living workers, of an earlier manager. Without a configuration (only the earlier one knew
+  // it) it starts none, and must never begin.
+  static std::unique_ptr<PoolKeeper> adopt(const Surroundings& surroundings, const Board::Found& found,
+                                           const PoolConfig* config, const std::string& socket_folder);
   ~PoolKeeper();  // removes sockets and row
   PoolKeeper(const PoolKeeper&) = delete;
   PoolKeeper& operator=(const PoolKeeper&) = delete;
@@ -47,6 +48,10 @@ class PoolKeeper {
   void remove() { handle({Happened::removed}); }
   void restore() { handle({Happened::restored}); }
   void shut_down() { handle({Happened::shut_down}); }
+
+  // Leaves row, workers and sockets to another keeper. The destructor touches nothing then.
+  Board::Found abandon();
+  bool has_config() const { return has_config_; }
 
   void turn();  // does what is due
   std::optional<Time> next_deadline() const;
@@ -65,8 +70,8 @@ class PoolKeeper {
     Worker::End last_end;
   };
 
-  PoolKeeper(const Surroundings& surroundings, const PoolConfig& config, const std::string& socket_folder,
-             const Board::Rows& rows);
+  PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
+             const std::string& socket_folder);
   Result<void> open_sockets();
   void adopt_workers();
 
@@ -83,10 +88,13 @@ class PoolKeeper {
   Event about(Happened what, std::uint32_t slot, Offer offer = {}) const;
   std::string name_of(std::uint32_t slot, pid_t pid) const;
   bool has_claims(std::uint32_t slot) const;
-  std::string path_of(std::uint32_t slot) const { return socket_path(socket_folder_, config_.key(), slot); }
+  std::string path_of(std::uint32_t slot) const { return socket_path(socket_folder_, key_, slot); }
 
   Surroundings around_;
+  std::uint64_t key_;
   PoolConfig config_;
+  bool has_config_ = true;
+  bool is_abandoned_ = false;
   std::string socket_folder_;
   Board::Rows rows_;
   std::vector<Place> places_;

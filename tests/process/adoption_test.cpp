@@ -67,6 +67,7 @@ TEST_F(Adoption, ReplacesWhatDiedWhileThereWasNoManager) {
   const auto workers = rig_.pids(pool_);
   rig_.kill_manager();
   kill(workers[1], SIGKILL);
+  ASSERT_TRUE(wait_until([&] { return !process_id(workers[1]) || !is_alive(*process_id(workers[1])); }));
   rig_.start_manager();
   ASSERT_EQ(rig_.configure({pool_}).kind, MessageKind::configured);
   ASSERT_TRUE(wait_until([&] { return rig_.state(pool_, 1).generation == 2 && rig_.is_ready(pool_, 0ms); }));
@@ -128,6 +129,19 @@ TEST_F(Adoption, EndsPoolsThatTheFirstConfigurationDoesNotKnowOnceNobodyCan) {
   rig_.end_generation();
   EXPECT_TRUE(wait_until([&] { return !rig_.row(old); }));
   EXPECT_FALSE(std::filesystem::exists(rig_.socket(old)));
+}
+
+TEST_F(Adoption, KeepsALeftPoolThatALaterConfigurationKnowsAgain) {
+  start(1);
+  const PoolConfig old = pool_;
+  const pid_t worker = rig_.pid(old);
+  pool_ = rig_.pool({"answer", "4"});
+  replace_manager();
+  rig_.configure({old, pool_});
+  rig_.end_generation();
+  kill(worker, SIGKILL);
+  ASSERT_TRUE(wait_until([&] { return rig_.state(old).generation == 2 && rig_.is_ready(old, 0ms); }));
+  rig_.allow("crashed: ended; an earlier manager");
 }
 
 TEST_F(Adoption, AsksAWorkerThatWasStillStarting) {

@@ -79,12 +79,14 @@ void flood(long bytes) {
 }
 
 void report(const std::string& file, char** argv) {
+  std::string descriptors;
+  for (int fd = 0; fd < 1'024; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) descriptors += "descriptor " + std::to_string(fd) + "\n";
+  }
   std::ofstream out(file + ".new");
+  out << descriptors;
   for (char** argument = argv; *argument != nullptr; ++argument) out << "argument " << *argument << '\n';
   for (char** variable = environ; *variable != nullptr; ++variable) out << "variable " << *variable << '\n';
-  for (int fd = 0; fd < 1'024; ++fd) {
-    if (fcntl(fd, F_GETFD) >= 0) out << "descriptor " << fd << '\n';
-  }
   sigset_t blocked;
   sigprocmask(SIG_BLOCK, nullptr, &blocked);
   for (int signal = 1; signal < NSIG; ++signal) {
