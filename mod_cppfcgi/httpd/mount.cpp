@@ -35,11 +35,12 @@ int take(request_rec* request, Mounted& mount) {
   return OK;
 }
 
-// How much of the URL mod_alias matched (for AliasMatch: up to the end of the match).
-std::size_t alias_bytes(request_rec* request) {
+// mod_alias has taken the request. Its prefix is known for Alias; AliasMatch says none, is explicit, and wins.
+bool alias_wins(request_rec* request, const PoolSettings& settings) {
   std::string_view prefix = ap_context_prefix(request);
+  if (prefix.empty()) return true;
   while (prefix.ends_with('/')) prefix.remove_suffix(1);
-  return prefix.size();
+  return prefix.size() > prefix_bytes(settings);
 }
 
 }  // namespace
@@ -62,7 +63,7 @@ int mount_map_to_storage(request_rec* request) {
   Mounted* mount = mounted(request);
   if (!mount) return DECLINED;
   if (!mount->is_taken) {
-    if (alias_bytes(request) > prefix_bytes(*mount->settings)) return DECLINED;
+    if (alias_wins(request, *mount->settings)) return DECLINED;
     take(request, *mount);
   }
   // httpd's core answers TRACE here, as TraceEnable says.

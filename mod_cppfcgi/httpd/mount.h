@@ -3,8 +3,9 @@
 // on access.
 //
 // Who wins where several claim a URL? mod_rewrite and mod_proxy come first (their rules are explicit, and have ways to
-// exclude a URL). Then the longest prefix, of -mount and Alias together; -mount where both are the same. Last come
-// document roots and home folders. mod_alias does not say beforehand whether it will take a URL, hence the steps:
+// exclude a URL). Then the longest prefix, of -mount and Alias together; -mount where both are the same. AliasMatch
+// wins. Last come document roots and home folders. mod_alias does not say beforehand whether it will take a URL, hence
+// the steps:
 //
 //   mount_find            before mod_alias: notes the longest mount
 //   mount_translate       after mod_alias declined: takes the request
