@@ -29,8 +29,6 @@ int take(request_rec* request, Mounted& mount) {
       apr_pstrmemdup(request->pool, mount.settings->pool.program.data(), mount.settings->pool.program.size());
   request->path_info = apr_pstrdup(request->pool, request->uri + prefix_bytes(*mount.settings));
   request->handler = handler_name.data();
-  // The program was there when httpd started; modules that look for files need not look again.
-  request->finfo.filetype = APR_REG;
   mount.is_taken = true;
   return OK;
 }
