@@ -273,6 +273,43 @@ TEST(Lifecycle, AManagerThatDoesNotWorkStopsTheStart) {
   EXPECT_THROW(httpd.start(), std::runtime_error);
 }
 
+// ---- httpd's children ----
+
+TEST(Lifecycle, AChildThatIsKilledGivesItsWorkersBack) {
+  HttpdServer httpd({.config = pool("echo", "-mount / -appConnTimeout 20s")});
+  httpd.install("samples/echo");
+  httpd.start();
+  workers_of(httpd, "echo", 1);
+  httpd.allow_log("exit signal|echo: sleep stopped");
+  HttpConnection asleep(httpd.port());
+  asleep.send(request_text("GET", "/sleep?ms=60000"));
+  // Nobody else is served while the only worker sleeps.
+  HttpConnection waiting(httpd.port());
+  waiting.send(request_text("GET", "/pid"));
+  EXPECT_FALSE(waiting.is_closed(Milliseconds(200)));
+  for (const pid_t child : httpd.httpd_children()) kill(child, SIGKILL);
+  const auto begin = Clock::now();
+  ASSERT_TRUE(wait_until([&] { return get(httpd.port(), "/pid").status == 200; }));
+  EXPECT_LT(Clock::now() - begin, Milliseconds(5'000));
+}
+
+// A daemon that another module forks holds copies of the parent's descriptors, and must not keep the manager alive.
+TEST(Lifecycle, OtherModulesDaemonsDoNotKeepTheManager) {
+  HttpdServer httpd({.modules = {"cgid"}, .config = "ScriptSock @ROOT@/tmp/cgid\n" + pool("hello", "-processes 2")});
+  httpd.install("samples/hello");
+  httpd.start();
+  workers_of(httpd, "hello", 2);
+  httpd.graceful();
+  const Pids all = descendants_of(httpd.pid());
+  httpd.allow_log("cgid");
+  kill(httpd.pid(), SIGKILL);
+  EXPECT_TRUE(
+      wait_until([&] { return httpd.processes_of("hello").empty() && httpd.managers().empty(); }, Milliseconds(3'000)));
+  for (const pid_t pid : all) kill(pid, SIGKILL);  // httpd's own orphans
+  fs::remove(httpd.root() + "/tmp/cgid." + std::to_string(httpd.pid()));
+  httpd.kill_9();
+}
+
 // ---- files, users, descriptors ----
 
 TEST(Lifecycle, AProgramThatIsMissingAtARestartDoesNotEndHttpd) {
