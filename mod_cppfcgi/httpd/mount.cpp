@@ -29,6 +29,8 @@ int take(request_rec* request, Mounted& mount) {
       apr_pstrmemdup(request->pool, mount.settings->pool.program.data(), mount.settings->pool.program.size());
   request->path_info = apr_pstrdup(request->pool, request->uri + prefix_bytes(*mount.settings));
   request->handler = handler_name.data();
+  // mod_dir asks by a subrequest whether there is a file before it takes DirectoryIndex /app/index.
+  if (request->main) request->finfo.filetype = APR_REG;
   mount.is_taken = true;
   return OK;
 }
