@@ -137,6 +137,13 @@ Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseco
   }
 }
 
+Conversation::Input Conversation::receive_now(std::span<std::byte> buffer) {
+  if (is_sending()) send_some();
+  if (has_failed_) return {};
+  const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  return after_recv(got, errno).value_or(Input{.outcome = Outcome::nothing});
+}
+
 void Conversation::abort(milliseconds patience) {
   if (exchange_.has_ended() || send_code_ != 0 || !source_->is_between_records(sent_)) return;
   std::string record;

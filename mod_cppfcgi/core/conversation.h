@@ -44,7 +44,8 @@ class Conversation {
     reset,        // ECONNRESET, EPIPE and the like: `code`
     timed_out,    // neither took a byte nor sent one for the idle time-out
     client_gone,  // nobody waits for the answer
-    failed,       // our own trouble: `error`
+    failed,       // our own trouble: error()
+    nothing,      // not now (receive_now alone)
   };
   struct Input {
     Outcome outcome = Outcome::failed;
@@ -57,6 +58,10 @@ class Conversation {
 
   // Waits for bytes from the worker while it sends what is left of the request.
   Input receive(std::span<std::byte> buffer, std::chrono::milliseconds idle_timeout, const ClientWatch& client);
+
+  // The same for a thread that must not wait; poll the connection for input, and for output while is_sending().
+  Input receive_now(std::span<std::byte> buffer);
+  bool is_sending() const { return sent_ < source_->size() && send_code_ == 0; }
 
   // Nobody wants the answer: FCGI_ABORT_REQUEST, then swallows what comes until END_REQUEST or the deadline.
   void abort(std::chrono::milliseconds patience);
@@ -71,7 +76,6 @@ class Conversation {
  private:
   enum class Wait { ready, timed_out, client_gone };
 
-  bool is_sending() const { return sent_ < source_->size() && send_code_ == 0; }
   bool send_some();
   Wait wait(const ClientWatch& client);
   std::optional<Input> after_recv(ssize_t got, int code);

@@ -1,6 +1,7 @@
 #include "mod_cppfcgi/httpd/child_state.h"
 
 #include <ap_mpm.h>
+#include <apr_file_io.h>
 
 #include <algorithm>
 #include <memory>
@@ -11,17 +12,32 @@
 
 namespace cppfcgi {
 
-ChildState::ChildState(const WorkerAccess& workers, std::uint32_t threads)
-    : access(workers), claims(*workers.directory, *workers.load, wake_one), connections(threads) {}
+ChildState::ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temporary)
+    : access(workers),
+      claims(*workers.directory, *workers.load, wake_one),
+      connections(threads),
+      drainer({.folder = temporary}),
+      temp_folder(temporary) {}
 
-ChildState* child_state() { return global_config().child.get(); }
+ChildState* child_state() { return global_config().child; }
 
-void handler_child_init(apr_pool_t*, server_rec*) {
+void handler_child_init(apr_pool_t* pchild, server_rec*) {
   const WorkerAccess* access = worker_access();
   if (access == nullptr) return;
   int threads = 0;
   ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-  global_config().child = std::make_shared<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)));
+  const char* temp_folder = nullptr;
+  if (apr_temp_dir_get(&temp_folder, pchild) != APR_SUCCESS) temp_folder = "/tmp";
+  auto state = std::make_unique<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)), temp_folder);
+  global_config().child = state.release();
+  // Its thread must not use shared memory any more when that is unmapped, later in the same exit.
+  apr_pool_cleanup_register(
+      pchild, global_config().child,
+      [](void* child) {
+        static_cast<ChildState*>(child)->drainer.stop();
+        return APR_SUCCESS;
+      },
+      apr_pool_cleanup_null);
 }
 
 }  // namespace cppfcgi

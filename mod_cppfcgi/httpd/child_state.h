@@ -1,18 +1,22 @@
-// What an httpd child keeps for its requests from child_init on. Any thread may use it; it ends with the process.
+// What an httpd child keeps for its requests from child_init on. Any thread may use it; it ends with the process (and
+// is never destroyed: a process may end in the middle of a request, in a signal handler of httpd's prefork).
 #pragma once
 
 #include "mod_cppfcgi/core/connections.h"
+#include "mod_cppfcgi/core/drainer.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
 
 namespace cppfcgi {
 
 struct ChildState {
-  ChildState(const WorkerAccess& workers, std::uint32_t threads);
+  ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temp_folder);
 
   const WorkerAccess& access;
   Claims claims;
   Connections connections;
+  Drainer drainer;
+  std::string temp_folder;
 };
 
 ChildState* child_state();  // nullptr before child_init, and where no pool is configured

@@ -36,7 +36,7 @@ struct GlobalConfig {
   Setting ipc_folder;       // FastCgiIpcDir, or its default once the configuration is checked
   Setting manager_program;  // FastCgiManager; likewise
   LinkState link;           // manager_link.cpp's alone
-  std::shared_ptr<ChildState> child;  // child_state.cpp's alone: in an httpd child, what its requests share
+  ChildState* child = nullptr;  // child_state.cpp's alone: in an httpd child, what its requests share
 };
 
 struct ServerConfig {

@@ -5,6 +5,7 @@
 #include <apr_buckets.h>
 #include <httpd.h>
 
+#include "mod_cppfcgi/core/spool.h"
 #include "shared/record.h"
 
 namespace cppfcgi {
@@ -13,14 +14,16 @@ class Delivery {
  public:
   explicit Delivery(request_rec* request) : request_(request) {}
 
-  void collect(Bytes bytes);  // copies
-  std::size_t collected_bytes() const { return collected_; }
-
+  // Borrowed until the next pass_on(), finish(), keep() or forget(), whichever comes first.
+  void collect(Bytes bytes);
+  void keep();    // what is borrowed becomes our own
   void forget();  // what is collected
+  std::size_t collected_bytes() const { return collected_; }
 
   // Passes on what is collected; false: the client is gone. May take as long as the client takes.
   bool pass_on(bool is_flushed);
   bool finish();
+  bool finish(Spool::Rest rest);
 
   // The answer ends here, and is not whole: the client must not take it for whole.
   void cut();
@@ -29,10 +32,14 @@ class Delivery {
 
  private:
   apr_bucket_brigade* brigade();
+  void append(apr_bucket* bucket);
   bool pass();
+  bool is_delimited_by_close() const;
+  void reset_connection();
 
   request_rec* request_;
   apr_bucket_brigade* brigade_ = nullptr;
+  apr_bucket* borrowed_ = nullptr;  // the first bucket that is
   std::size_t collected_ = 0;
   bool has_begun_ = false;
 };

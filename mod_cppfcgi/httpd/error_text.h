@@ -18,7 +18,8 @@ class ErrorText {
   ErrorText& operator=(const ErrorText&) = delete;
 
   void append(Bytes bytes);
-  void finish();  // logs what is left of the last line
+  void drop(std::size_t bytes) { dropped_ += bytes; }  // there was more, which nobody kept
+  void finish();                                       // logs what is left of the last line
 
  private:
   void log(std::string_view line);

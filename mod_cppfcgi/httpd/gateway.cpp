@@ -20,7 +20,7 @@ constexpr std::size_t input_bytes = 64 * 1024;
 constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are read whole before the client gets them
 constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
 constexpr auto abort_patience = 1000ms;              // for a worker to end what was aborted
-constexpr int most_attempts = 8;
+constexpr int most_attempts = 4;
 
 std::uint32_t queue_limit(const PoolSettings& settings) {
   return settings.queue_limit != 0 ? settings.queue_limit : std::max(10 * settings.pool.processes, std::uint32_t{64});
@@ -107,6 +107,7 @@ std::optional<Gateway::Over> Gateway::claim() {
   auto acquired = acquire(child_.claims, *child_.access.load, wanted);
   if (HeldClaim* held = std::get_if<HeldClaim>(&acquired)) {
     claim_ = std::move(*held);
+    worker_pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
     return std::nullopt;
   }
   switch (std::get<ClaimFailure>(acquired)) {
@@ -149,12 +150,13 @@ Result<Connection> Gateway::connect() {
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
   std::array<std::byte, input_bytes> buffer;
+  std::optional<DrainedAnswer> drained;
   const ClientWatch client = watch_client();
   for (;;) {
     const auto input = conversation.receive(buffer, settings_.idle_timeout, client);
     if (input.outcome != Conversation::Outcome::bytes) return lose(conversation, input);
     if (const auto outcome = take(conversation, std::span(buffer).first(input.bytes))) return *outcome;
-    if (const auto over = pass_on(conversation)) return *over;
+    if (const auto over = pass_on(conversation, drained)) return *over;
   }
 }
 
@@ -164,13 +166,15 @@ std::optional<Gateway::Outcome> Gateway::take(Conversation& conversation, Bytes 
     switch (event.kind) {
       case Exchange::Kind::need_more:
         return std::nullopt;
-      case Exchange::Kind::head: {
-        const AnswerHead& head = conversation.exchange().head();
-        is_stream_ = settings_.flush || is_stream(head);
+      case Exchange::Kind::head:
+        is_stream_ = settings_.flush || is_stream(conversation.exchange().head());
         break;
-      }
       case Exchange::Kind::body:
-        if (!answer_ || answer_->plan == AnswerPlan::send) delivery_.collect(event.bytes);
+        if (is_wanted()) {
+          delivery_.collect(event.bytes);
+        } else {
+          swallowed_ += event.bytes.size();
+        }
         break;
       case Exchange::Kind::error_text:
         error_text_.append(event.bytes);
@@ -178,69 +182,131 @@ std::optional<Gateway::Outcome> Gateway::take(Conversation& conversation, Bytes 
       case Exchange::Kind::ended:
         return end(conversation, event.end);
       case Exchange::Kind::violation:
-        return break_off(HTTP_BAD_GATEWAY, std::string("its answer is broken: ") + event.why);
+        return break_off(&conversation, HTTP_BAD_GATEWAY, std::string("its answer is broken: ") + event.why);
     }
   }
 }
 
-// What is too large to be read whole first, or is not to wait.
-std::optional<Gateway::Over> Gateway::pass_on(Conversation& conversation) {
-  const bool is_due = is_stream_ || answer_ || delivery_.collected_bytes() > memory_bytes;
-  if (!conversation.exchange().head().is_complete() || !is_due) return std::nullopt;
-  switch (begin_answer(conversation.exchange().head()).plan) {
-    case AnswerPlan::send:
-      break;
-    case AnswerPlan::send_empty:
-    case AnswerPlan::local_redirect:
-    case AnswerPlan::refuse:
-      // TODO(#8): bound what is swallowed
-      return std::nullopt;
-  }
-  if (delivery_.collected_bytes() == 0 && delivery_.has_begun()) return std::nullopt;
-  if (delivery_.pass_on(is_stream_)) return std::nullopt;
-  return abandon(&conversation);
+// What is left of the body, once the header has been applied.
+bool Gateway::is_wanted() const {
+  return !answer_ || (answer_->plan == AnswerPlan::send && request_->header_only == 0);
 }
 
-const Answer& Gateway::begin_answer(const AnswerHead& head) {
+// What is too large to be read whole first, or is not to wait.
+std::optional<Gateway::Over> Gateway::pass_on(Conversation& conversation, std::optional<DrainedAnswer>& drained) {
+  const bool is_due = is_stream_ || answer_ || delivery_.collected_bytes() > memory_bytes;
+  if (!conversation.exchange().head().is_complete() || !is_due) {
+    delivery_.keep();
+    return std::nullopt;
+  }
+  begin_answer(conversation.exchange().head());
+  if (!is_wanted()) {
+    delivery_.forget();
+    if (swallowed_ <= unwanted_bytes) return std::nullopt;
+    let_go(conversation);
+    return settle();
+  }
+  if (delivery_.collected_bytes() == 0 && delivery_.has_begun()) return std::nullopt;
+  if (!drained) {
+    drained.emplace(child_.drainer, conversation, settings_.idle_timeout,
+                    [this, &conversation] { let_go(conversation); });
+  }
+  drained->begin_pass();
+  const bool is_there = delivery_.pass_on(is_stream_);
+  const bool reads_on = drained->end_pass();
+  if (!is_there) {
+    drained->retake();
+    return abandon(&conversation);
+  }
+  return reads_on ? std::nullopt : pass_drained(conversation, *drained);
+}
+
+// The client was slow, and the drainer has read on meanwhile. nullopt: this thread reads on.
+std::optional<Gateway::Over> Gateway::pass_drained(Conversation& conversation, DrainedAnswer& drained) {
+  for (;;) {
+    DrainedAnswer::Portion portion = drained.next();
+    error_text_.append(as_bytes(portion.error_text));
+    error_text_.drop(portion.error_text_dropped);
+    switch (portion.kind) {
+      case DrainedAnswer::Portion::Kind::bytes:
+        if (!portion.error.empty()) {
+          log(APLOG_WARNING, "its answer cannot be spooled: " + portion.error + "; it waits for the slow client");
+        }
+        delivery_.collect(as_bytes(portion.bytes));
+        if (delivery_.pass_on(is_stream_)) break;
+        drained.retake();
+        return abandon(&conversation);
+      case DrainedAnswer::Portion::Kind::rest:
+        if (!delivery_.finish(std::move(portion.rest))) request_->connection->aborted = 1;
+        return Over{};
+      case DrainedAnswer::Portion::Kind::retaken:
+        return std::nullopt;
+      case DrainedAnswer::Portion::Kind::over:
+        return end_drained(conversation, drained.ending());
+      case DrainedAnswer::Portion::Kind::failed:
+        drained.retake();
+        return break_off(&conversation, HTTP_INTERNAL_SERVER_ERROR, portion.error);
+    }
+  }
+}
+
+Gateway::Over Gateway::end_drained(Conversation& conversation, const DrainedAnswer::Ending& ending) {
+  Outcome outcome;
+  if (ending.has_ended) {
+    outcome = end(conversation, ending.end);
+  } else if (ending.violation != nullptr) {
+    outcome = break_off(&conversation, HTTP_BAD_GATEWAY, std::string("its answer is broken: ") + ending.violation);
+  } else {
+    outcome = lose(conversation, ending.input);
+  }
+  // The client has got something already: nothing is repeated.
+  const Over* over = std::get_if<Over>(&outcome);
+  return over != nullptr ? *over : break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
+}
+
+void Gateway::begin_answer(const AnswerHead& head) {
   if (!answer_) answer_ = apply_head(request_, head, settings_.nph);
-  return *answer_;
 }
 
 Gateway::Outcome Gateway::end(Conversation& conversation, const EndRequestBody& end) {
-  if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete))
-    return send_whole(conversation);
+  if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) {
+    // From here on the worker is somebody else's, however slow the client is.
+    let_go(conversation);
+    const Exchange& exchange = conversation.exchange();
+    if (exchange.has_excess()) log(APLOG_WARNING, "its body is longer than its Content-Length; the rest is dropped");
+    begin_answer(exchange.head());
+    return settle();
+  }
   last_failure_ = "it turned the request down with protocol status " + std::to_string(end.protocol_status);
-  if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+  if (delivery_.has_begun()) return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
   switch (static_cast<ProtocolStatus>(end.protocol_status)) {
     case ProtocolStatus::cant_mpx_conn:
     case ProtocolStatus::overloaded:
       return lost(Loss::turned_down, &conversation);
     case ProtocolStatus::unknown_role:
-      return break_off(HTTP_INTERNAL_SERVER_ERROR, "it does not know the role Responder");
+      return break_off(&conversation, HTTP_INTERNAL_SERVER_ERROR, "it does not know the role Responder");
     case ProtocolStatus::request_complete:
       break;
   }
-  return break_off(HTTP_BAD_GATEWAY, last_failure_);
+  return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
 }
 
-Gateway::Over Gateway::send_whole(Conversation& conversation) {
-  // From here on the worker is somebody else's, however slow the client is.
-  let_go(conversation);
-  const Exchange& exchange = conversation.exchange();
-  if (exchange.has_excess()) log(APLOG_WARNING, "its body is longer than its Content-Length; the rest is dropped");
+// The answer is here, or what we want of it.
+Gateway::Over Gateway::settle() {
   error_text_.finish();
-  const Answer& answer = begin_answer(exchange.head());
-  switch (answer.plan) {
+  switch (answer_->plan) {
     case AnswerPlan::send:
       break;
     case AnswerPlan::send_empty:
       delivery_.forget();
       break;
     case AnswerPlan::local_redirect:
-      redirect_locally(request_, answer.location);
+      delivery_.forget();
+      redirect_locally(request_, answer_->location);
       return {};
     case AnswerPlan::refuse:
-      return {answer.status};
+      delivery_.forget();
+      return {answer_->status};
   }
   if (!delivery_.finish()) request_->connection->aborted = 1;
   return {};
@@ -249,44 +315,46 @@ Gateway::Over Gateway::send_whole(Conversation& conversation) {
 Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::Input& input) {
   switch (input.outcome) {
     case Conversation::Outcome::bytes:
+    case Conversation::Outcome::nothing:
       break;
     case Conversation::Outcome::closed:
       last_failure_ = "it closed the connection before its answer was complete";
-      if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+      if (delivery_.has_begun()) return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
       return lost(Loss::closed, &conversation);
     case Conversation::Outcome::reset: {
       last_failure_ = posix_error("the connection was lost", input.code).what;
-      if (delivery_.has_begun()) return break_off(HTTP_BAD_GATEWAY, last_failure_);
+      if (delivery_.has_begun()) return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
       if (conversation.sent_bytes() == 0) return lost(Loss::unsent, &conversation);
       return lost(Loss::reset, &conversation);
     }
     case Conversation::Outcome::timed_out:
       return break_off(
-          HTTP_GATEWAY_TIME_OUT,
+          &conversation, HTTP_GATEWAY_TIME_OUT,
           "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) + " ms (-idle-timeout)");
     case Conversation::Outcome::client_gone:
       return abandon(&conversation);
     case Conversation::Outcome::failed:
       break;
   }
-  return break_off(HTTP_INTERNAL_SERVER_ERROR, conversation.error());
+  return break_off(&conversation, HTTP_INTERNAL_SERVER_ERROR, conversation.error());
 }
 
 // The worker failed us, and another one will not help.
-Gateway::Over Gateway::break_off(int status, const std::string& why) {
+Gateway::Over Gateway::break_off(Conversation* conversation, int status, const std::string& why) {
   child_.access.load->slots[claim_->slot].failures.fetch_add(1, std::memory_order_relaxed);
-  if (!delivery_.has_begun()) {
-    log(APLOG_ERR, why + "; the client gets " + std::to_string(status));
-    return {status};
-  }
-  log(APLOG_ERR, why + "; the client's answer is cut");
+  const bool is_cut = delivery_.has_begun();
+  log(APLOG_ERR, why + (is_cut ? "; the client's answer is cut" : "; the client gets " + std::to_string(status)));
+  // The client may be slow to take even this.
+  if (conversation != nullptr) conversation->connection().fd.reset();
+  claim_.release();
+  if (!is_cut) return {status};
   delivery_.cut();
   return {};
 }
 
 int Gateway::give_up(const Attempt& attempt) {
   if (attempt.loss == Loss::refused || attempt.loss == Loss::turned_down) return unavailable();
-  return break_off(HTTP_BAD_GATEWAY, last_failure_).status;
+  return break_off(nullptr, HTTP_BAD_GATEWAY, last_failure_).status;
 }
 
 // Nothing has begun, and the client may well ask again.
@@ -321,7 +389,7 @@ Attempt Gateway::lost(Loss loss, const Conversation* conversation) const {
   return {.loss = loss,
           .was_kept = conversation != nullptr && conversation->was_kept(),
           .is_idempotent = is_idempotent(request_),
-          .has_delivered = delivery_.has_begun(),
+          .has_delivered = delivery_.has_begun() || answer_,
           .was_unread = false};
 }
 
@@ -340,14 +408,13 @@ Gateway::Clock::duration Gateway::time_left() {
 }
 
 void Gateway::log(int level, const std::string& text) const {
-  if (!claim_) {
+  if (worker_pid_ == 0) {
     ap_log_rerror(APLOG_MARK, level, 0, request_, "pool %s: %s", settings_.pool.name.c_str(), text.c_str());
     return;
   }
-  const Directory& directory = *child_.access.directory;
-  const std::uint32_t index = claim_->slot - directory.pools[pool_].first_slot.load();
-  ap_log_rerror(APLOG_MARK, level, 0, request_, "worker %u (pid %d) of pool %s: %s", index,
-                directory.slots[claim_->slot].pid.load(), settings_.pool.name.c_str(), text.c_str());
+  const std::uint32_t index = claim_->slot - child_.access.directory->pools[pool_].first_slot.load();
+  ap_log_rerror(APLOG_MARK, level, 0, request_, "worker %u (pid %d) of pool %s: %s", index, worker_pid_,
+                settings_.pool.name.c_str(), text.c_str());
 }
 
 }  // namespace cppfcgi

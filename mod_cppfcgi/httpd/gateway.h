@@ -11,6 +11,7 @@
 
 #include "mod_cppfcgi/core/claim_wait.h"
 #include "mod_cppfcgi/core/conversation.h"
+#include "mod_cppfcgi/core/drainer.h"
 #include "mod_cppfcgi/core/retry.h"
 #include "mod_cppfcgi/httpd/answer.h"
 #include "mod_cppfcgi/httpd/child_state.h"
@@ -41,17 +42,20 @@ class Gateway {
 
   Outcome converse(Conversation& conversation);
   std::optional<Outcome> take(Conversation& conversation, Bytes bytes);
-  std::optional<Over> pass_on(Conversation& conversation);
+  std::optional<Over> pass_on(Conversation& conversation, std::optional<DrainedAnswer>& drained);
+  std::optional<Over> pass_drained(Conversation& conversation, DrainedAnswer& drained);
+  Over end_drained(Conversation& conversation, const DrainedAnswer::Ending& ending);
   Outcome end(Conversation& conversation, const EndRequestBody& end);
-  Over send_whole(Conversation& conversation);
+  Over settle();
   Outcome lose(Conversation& conversation, const Conversation::Input& input);
 
-  Over break_off(int status, const std::string& why);
+  Over break_off(Conversation* conversation, int status, const std::string& why);
   Over abandon(Conversation* conversation);
   int give_up(const Attempt& attempt);
   int unavailable();
   void let_go(Conversation& conversation);
-  const Answer& begin_answer(const AnswerHead& head);
+  void begin_answer(const AnswerHead& head);
+  bool is_wanted() const;
 
   Attempt lost(Loss loss, const Conversation* conversation) const;
   ClientWatch watch_client() const;
@@ -67,12 +71,14 @@ class Gateway {
   ErrorText error_text_;
   std::uint32_t pool_ = 0;
   HeldClaim claim_;
+  std::int32_t worker_pid_ = 0;                // of the claim's worker; for the log
   std::optional<std::uint32_t> avoid_;         // the slot that failed last
   std::optional<Clock::time_point> deadline_;  // for a worker to take the request
   bool wants_fresh_ = false;                   // the next connection must not be a kept one
   std::string last_failure_;                   // for the log
   bool is_stream_ = false;
-  std::optional<Answer> answer_;
+  std::optional<Answer> answer_;  // once the header has been applied
+  std::size_t swallowed_ = 0;     // of a body that nobody wants
 };
 
 }  // namespace cppfcgi

@@ -30,7 +30,7 @@ int handle_request(request_rec* request) {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "this process has no way to the workers; the client gets 503");
     return HTTP_SERVICE_UNAVAILABLE;
   }
-  RequestBody body;
+  RequestBody body(child->temp_folder);
   if (const int status = body.read(request); status != OK) return status;
   auto opening = encode_opening(request, *settings, body.bytes());
   if (!opening) {

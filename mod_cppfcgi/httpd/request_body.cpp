@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "mod_cppfcgi/core/temp_file.h"
 #include "mod_cppfcgi/httpd/log.h"
-#include "mod_cppfcgi/httpd/temp_file.h"
 
 namespace cppfcgi {
 namespace {
@@ -92,7 +92,7 @@ int RequestBody::append(request_rec* request, const char* data, std::size_t byte
 
 int RequestBody::write_out(request_rec* request) {
   if (!file_) {
-    auto file = make_temp_file(request->pool);
+    auto file = make_temp_file(temp_folder_);
     if (!file) return storage_failed(request, file.error());
     file_ = *std::move(file);
   }

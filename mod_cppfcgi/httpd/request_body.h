@@ -15,6 +15,8 @@ namespace cppfcgi {
 
 class RequestBody {
  public:
+  explicit RequestBody(const std::string& temp_folder) : temp_folder_(temp_folder) {}
+
   // OK, or what to return from the handler (an HTTP status, AP_FILTER_ERROR). Failures are logged.
   int read(request_rec* request);
 
@@ -26,6 +28,7 @@ class RequestBody {
   int append(request_rec* request, const char* data, std::size_t bytes);
   int write_out(request_rec* request);
 
+  const std::string& temp_folder_;
   bool is_present_ = false;
   std::string memory_;  // the body, or what of it is not yet in the file
   Fd file_;

@@ -1,24 +1,20 @@
-#include "mod_cppfcgi/httpd/temp_file.h"
+#include "mod_cppfcgi/core/temp_file.h"
 
-#include <apr_file_io.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <string>
 
 namespace cppfcgi {
 
-Result<Fd> make_temp_file(apr_pool_t* pool) {
-  const char* folder = nullptr;
-  if (apr_temp_dir_get(&folder, pool) != APR_SUCCESS) return Error{0, "there is no folder for temporary files"};
-  Fd unnamed(::open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+Result<Fd> make_temp_file(const std::string& folder) {
+  Fd unnamed(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (unnamed) return unnamed;
   // Not every file system has O_TMPFILE.
-  std::string path = std::string(folder) + "/cppfcgi.XXXXXX";
+  std::string path = folder + "/cppfcgi.XXXXXX";
   Fd named(::mkostemp(path.data(), O_CLOEXEC));
-  if (!named) return posix_error("make a temporary file in " + std::string(folder), errno);
+  if (!named) return posix_error("make a temporary file in " + folder, errno);
   ::unlink(path.c_str());
   return named;
 }
