@@ -30,7 +30,8 @@ void ErrorText::finish() {
   line_.clear();
   if (dropped_ == 0) return;
   ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_,
-                "pool %s wrote %zu bytes more on stderr for this request; not logged", pool_.c_str(), dropped_);
+                "pool %s wrote %" APR_SIZE_T_FMT " bytes more on stderr for this request; not logged", pool_.c_str(),
+                dropped_);
   dropped_ = 0;
 }
 

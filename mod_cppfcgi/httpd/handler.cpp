@@ -34,7 +34,7 @@ int handle_request(request_rec* request) {
   if (const int status = body.read(request); status != OK) return status;
   auto opening = encode_opening(request, *settings, body.bytes());
   if (!opening) {
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %zu bytes; the client gets 431",
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %" APR_SIZE_T_FMT " bytes; the client gets 431",
                   max_params_bytes);
     return HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
   }
