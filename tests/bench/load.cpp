@@ -23,29 +23,41 @@ std::size_t count_bytes(const char*, std::size_t size, std::size_t count, void* 
   return size * count;
 }
 
-double cpu_seconds_of(pid_t pid) {
-  double sum = 0;
-  std::error_code gone;  // processes and threads come and go meanwhile
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
-    sum += std::atof(test::read_file(task.path() / "schedstat").c_str()) / 1e9;
-  }
-  return sum;
+// What the kernel counts for processes and all their descendants.
+struct Effort {
+  double cpu_seconds = 0;
+  double switches = 0;  // from one thread to another
+};
+
+double number_behind(const std::string& text, const std::string& name) {
+  const auto at = text.find(name);
+  return at == std::string::npos ? 0 : std::atof(text.c_str() + at + name.size());
 }
 
-double cpu_seconds(const std::vector<pid_t>& servers) {
-  double sum = 0;
-  for (const pid_t server : servers) {
-    sum += cpu_seconds_of(server);
-    for (const pid_t descendant : test::descendants_of(server)) sum += cpu_seconds_of(descendant);
+void add_process(pid_t pid, Effort& effort) {
+  std::error_code gone;  // processes and threads come and go meanwhile
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    effort.cpu_seconds += std::atof(test::read_file(task.path() / "schedstat").c_str()) / 1e9;
+    const auto status = test::read_file(task.path() / "status");
+    effort.switches +=
+        number_behind(status, "\nvoluntary_ctxt_switches:") + number_behind(status, "nonvoluntary_ctxt_switches:");
   }
-  return sum;
+}
+
+Effort effort_of(const std::vector<pid_t>& servers) {
+  Effort effort;
+  for (const pid_t server : servers) {
+    add_process(server, effort);
+    for (const pid_t descendant : test::descendants_of(server)) add_process(descendant, effort);
+  }
+  return effort;
 }
 
 }  // namespace
 
 Measured measure(int port, const std::vector<pid_t>& servers, const Question& question, int connections,
                  std::chrono::seconds duration, int cpu) {
-  const double cpu_before = cpu_seconds(servers);
+  const Effort before = effort_of(servers);
   const std::vector<std::string> command = {"taskset",
                                             "-c",
                                             std::to_string(cpu),
@@ -61,7 +73,7 @@ Measured measure(int port, const std::vector<pid_t>& servers, const Question& qu
   const auto output =
       test::run(command, duration + std::chrono::seconds(30), {"UPLOAD=" + std::to_string(question.upload_bytes)})
           .output;
-  const double cpu_after = cpu_seconds(servers);
+  const Effort after = effort_of(servers);
   const auto line = output.find("RESULT ");
   double requests = 0, microseconds = 0, bytes = 0, p50 = 0, p99 = 0;
   long long lost[5] = {};
@@ -77,7 +89,8 @@ Measured measure(int port, const std::vector<pid_t>& servers, const Question& qu
           .bytes_per_second = bytes / microseconds * 1e6,
           .p50_ms = p50 / 1e3,
           .p99_ms = p99 / 1e3,
-          .cpu_us = (cpu_after - cpu_before) / requests * 1e6,
+          .cpu_us = (after.cpu_seconds - before.cpu_seconds) / requests * 1e6,
+          .switches = (after.switches - before.switches) / requests,
           .errors = lost[0] + lost[1] + lost[2] + lost[3] + lost[4]};
 }
 

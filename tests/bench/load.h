@@ -20,7 +20,8 @@ struct Measured {
   double bytes_per_second = 0;  // of answers
   double p50_ms = 0;
   double p99_ms = 0;
-  double cpu_us = 0;     // processor time of all the contestant's processes, per request
+  double cpu_us = 0;     // per request: processor time of all the contestant's processes,
+  double switches = 0;   // and how often the processor went from one of their threads to another
   long long errors = 0;  // connections refused or cut, time-outs, and statuses of 400 and more
 };
 

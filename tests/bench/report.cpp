@@ -28,6 +28,7 @@ std::string text_of(std::optional<double> value) {
 
 double requests_per_second(const Measured& measured) { return measured.requests_per_second; }
 double cpu_us(const Measured& measured) { return measured.cpu_us; }
+double switches(const Measured& measured) { return measured.switches; }
 double p50_ms(const Measured& measured) { return measured.p50_ms; }
 double p99_ms(const Measured& measured) { return measured.p99_ms; }
 
@@ -73,8 +74,8 @@ long long Results::errors(const std::string& workload, int connections, const st
 void print_tables(const Results& results, const std::vector<Table>& tables) {
   for (const auto& table : tables) {
     std::printf("\n%s, %d connection%s\n", table.title.c_str(), table.connections, table.connections == 1 ? "" : "s");
-    std::printf("  %-3s %-30s %12s %8s %8s %8s %10s %10s %8s\n", "", "", "requests/s", "/ (a)", "/ (a')", "CPU us",
-                "p50 ms", "p99 ms", "errors");
+    std::printf("  %-3s %-30s %12s %8s %8s %8s %9s %10s %10s %8s\n", "", "", "requests/s", "/ (a)", "/ (a')", "CPU us",
+                "switches", "p50 ms", "p99 ms", "errors");
     for (const auto& [letter, name] : table.contestants) {
       const auto median = [&](const Results::Figure& figure) {
         return results.median(table.workload, table.connections, letter, figure);
@@ -82,18 +83,18 @@ void print_tables(const Results& results, const std::vector<Table>& tables) {
       const auto ratio_to = [&](const char* other) {
         return text_of(results.ratio(table.workload, table.connections, letter, {other}, requests_per_second));
       };
-      std::printf("  %-3s %-30s %12.1f %8s %8s %8.1f %10.3f %10.3f %8lld\n", letter.c_str(), name.c_str(),
+      std::printf("  %-3s %-30s %12.1f %8s %8s %8.1f %9.1f %10.3f %10.3f %8lld\n", letter.c_str(), name.c_str(),
                   median(requests_per_second), ratio_to("a").c_str(), ratio_to("a'").c_str(), median(cpu_us),
-                  median(p50_ms), median(p99_ms), results.errors(table.workload, table.connections, letter));
+                  median(switches), median(p50_ms), median(p99_ms),
+                  results.errors(table.workload, table.connections, letter));
     }
   }
 }
 
 void write_csv(const Results& results, const std::vector<Table>& tables, const std::string& path) {
   std::ofstream csv(path);
-  csv << "workload,connections,contestant,name,requests_per_second,ratio_to_a,ratio_to_roundtrip,cpu_us_per_request,"
-         "p50_ms,p99_ms,"
-         "errors\n";
+  csv << "workload,connections,contestant,name,requests_per_second,ratio_to_a,ratio_to_roundtrip,"
+         "cpu_us_per_request,switches_per_request,p50_ms,p99_ms,errors\n";
   for (const auto& table : tables) {
     for (const auto& [letter, name] : table.contestants) {
       const auto median = [&](const Results::Figure& figure) {
@@ -104,7 +105,7 @@ void write_csv(const Results& results, const std::vector<Table>& tables, const s
       };
       csv << table.workload << ',' << table.connections << ',' << letter << ",\"" << name << "\","
           << median(requests_per_second) << ',' << ratio_to("a") << ',' << ratio_to("a'") << ',' << median(cpu_us)
-          << ',' << median(p50_ms) << ',' << median(p99_ms) << ','
+          << ',' << median(switches) << ',' << median(p50_ms) << ',' << median(p99_ms) << ','
           << results.errors(table.workload, table.connections, letter) << '\n';
     }
   }

@@ -33,6 +33,7 @@ class Results {
 
 double requests_per_second(const Measured& measured);
 double cpu_us(const Measured& measured);
+double switches(const Measured& measured);
 double p50_ms(const Measured& measured);
 double p99_ms(const Measured& measured);
 
