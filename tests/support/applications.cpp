@@ -61,13 +61,14 @@ Applications::Applications(const TempFolder& folder)
   vips({"tiffsave", folder / "grey.v", image_, "--tile", "--pyramid", "--compression", "jpeg", "--tile-width", "256",
         "--tile-height", "256"});
   write_file(map_file_, map_text);
-  write_file(mapserver_configuration_, "CONFIG\n  ENV\n    MS_MAP_PATTERN \".\"\n  END\nEND\n");
+  write_file(mapserver_configuration_,
+             "CONFIG\n  ENV\n    MS_MAP_PATTERN \".\"\n    MS_MAPFILE \"" + map_file_ + "\"\n  END\nEND\n");
 }
 
 std::vector<std::string> Applications::iipimage_environment() const { return {"VERBOSITY=0", "LOGFILE=/dev/null"}; }
 
 std::vector<std::string> Applications::mapserver_environment() const {
-  return {"MAPSERVER_CONFIG_FILE=" + mapserver_configuration_, "MS_MAPFILE=" + map_file_};
+  return {"MAPSERVER_CONFIG_FILE=" + mapserver_configuration_};
 }
 
 std::string Applications::tile(int level, int number) const {
