@@ -67,7 +67,8 @@ class TheApplications : public testing::Test {
   }
   static std::unique_ptr<HttpdServer> start_ours() {
     auto httpd = start({.config = directives_for(iipimage, *data_) + directives_for(mapserver, *data_)});
-    httpd->allow_log("mapserv has not ended within .* after SIGTERM");  // once it has answered, it never does while idle
+    httpd->allow_log(
+        "mapserv has not ended within .* after SIGTERM");  // once it has answered, it never does while idle
     return httpd;
   }
   static std::unique_ptr<HttpdServer> start_fcgid() {
@@ -95,6 +96,7 @@ std::string whole_answer(int port, const std::string& target) {
 TEST_F(TheApplications, AnswerByteForByteAsUnderModFcgid) {
   const auto ours = start_ours();
   const auto theirs = start_fcgid();
+  theirs->allow_log(fcgid_log);
   const std::vector<std::string> targets = {
       "/iip?" + data_->image_info(),
       "/iip?" + data_->tile(3, 0),

@@ -163,6 +163,7 @@ class Fcgid : public Front {
   explicit Fcgid(const std::string& worker) {
     copy_program(worker, httpd_.root() + "/bin/worker");
     httpd_.start();
+    httpd_.allow_log(fcgid_log);
     port_ = httpd_.port();
   }
 
@@ -222,7 +223,8 @@ HttpdOptions fcgid_options(const TempFolder& folder, const std::string& config) 
   const auto own = fcgid_folder(folder);
   return {.modules = {"fcgid"},
           .has_cppfcgi = false,
-          .config = "FcgidIPCDir " + own + "\nFcgidProcessTableFile " + own + "/table\nFcgidIdleTimeout 0\n" + config,
+          .config = "FcgidIPCDir " + own + "\nFcgidProcessTableFile " + own +
+                    "/table\nFcgidIdleTimeout 0\nCoreDumpDirectory " + own + "\n" + config,
           .environment = {"TMPDIR=" + own}};  // it may leave files there
 }
 

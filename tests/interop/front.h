@@ -32,5 +32,7 @@ std::unique_ptr<Front> supervised(const std::string& worker);  // kept by superv
 
 // An httpd with mod_fcgid whose own files lie in the folder.
 HttpdOptions fcgid_options(const TempFolder& folder, const std::string& config);
+// What it may say: now and then a child of such an httpd crashes while it ends.
+inline constexpr char fcgid_log[] = "exit signal Segmentation fault";
 
 }  // namespace cppfcgi::test
