@@ -16,8 +16,6 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
 constexpr auto blocking_time = 50ms;  // how long recv() on a kept connection blocks before we look at the client, too
-constexpr auto half_close_grace = 1000ms;  // a client that has finished sending may still want its answer
-constexpr auto look_up_period = 250ms;     // how often `is_aborted` is asked
 constexpr std::size_t pieces_at_once = 64;
 
 bool is_again(int code) { return code == EAGAIN || code == EWOULDBLOCK; }
@@ -74,28 +72,15 @@ bool Conversation::send_some() {
   return has_sent;
 }
 
-Conversation::Wait Conversation::wait(const ClientWatch& client) {
+Conversation::Wait Conversation::wait(ClientWatch& client) {
   const Clock::time_point now = Clock::now();
   if (now >= *deadline_) return Wait::timed_out;
-  if (client.is_aborted != nullptr && client.is_aborted(client.context)) return Wait::client_gone;
-  Clock::time_point until = *deadline_;
-  if (half_closed_) {
-    const Clock::time_point end = *half_closed_ + half_close_grace;
-    if (now >= end) return Wait::client_gone;
-    until = std::min(until, end);
-  }
-  if (client.socket < 0) until = std::min(until, now + look_up_period);
-
-  pollfd watched[2] = {};
-  watched[0] = {.fd = connection_.fd.get(), .events = POLLIN, .revents = 0};
+  const Clock::time_point until = std::min(*deadline_, client.look_again(now));
+  pollfd watched[2] = {{.fd = connection_.fd.get(), .events = POLLIN, .revents = 0}, client.wanted()};
   if (is_sending()) watched[0].events |= POLLOUT;
-  // Once it has half closed it would be ready for ever; an error or a full close still shows.
-  watched[1] = {.fd = client.socket, .events = static_cast<short>(half_closed_ ? 0 : POLLRDHUP), .revents = 0};
-  if (::poll(watched, 2, poll_for(until - now)) <= 0) return Wait::ready;
+  if (::poll(watched, 2, poll_for(until - now)) < 0) watched[0].revents = watched[1].revents = 0;
   if (watched[0].revents != 0) return Wait::ready;
-  if ((watched[1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return Wait::client_gone;
-  if ((watched[1].revents & POLLRDHUP) != 0) half_closed_ = Clock::now();
-  return Wait::ready;
+  return client.is_gone(watched[1].revents, Clock::now()) ? Wait::client_gone : Wait::ready;
 }
 
 std::optional<Conversation::Input> Conversation::after_recv(ssize_t got, int code) {
@@ -113,8 +98,7 @@ std::optional<Conversation::Input> Conversation::after_recv(ssize_t got, int cod
   return Input{.outcome = Outcome::reset, .code = code};
 }
 
-Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseconds idle_timeout,
-                                          const ClientWatch& client) {
+Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseconds idle_timeout, ClientWatch& client) {
   for (;;) {
     const bool has_sent = is_sending() && send_some();
     if (has_failed_) return {};

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "mod_cppfcgi/core/client_watch.h"
 #include "mod_cppfcgi/core/exchange.h"
 #include "mod_cppfcgi/core/request_source.h"
 #include "shared/fd.h"
@@ -27,13 +28,6 @@ Result<void> make_blocking(Connection& connection);
 
 // Nothing has come in on it, nor has it been closed: a kept connection may carry the next request.
 bool is_quiet(const Connection& connection);
-
-// How to see that the client is gone. The socket is polled, if there is one; `is_aborted` is asked otherwise.
-struct ClientWatch {
-  int socket = -1;
-  bool (*is_aborted)(const void* context) = nullptr;
-  const void* context = nullptr;
-};
 
 class Conversation {
  public:
@@ -57,7 +51,7 @@ class Conversation {
       : connection_(std::move(connection)), source_(&source), exchange_(rules) {}
 
   // Waits for bytes from the worker while it sends what is left of the request.
-  Input receive(std::span<std::byte> buffer, std::chrono::milliseconds idle_timeout, const ClientWatch& client);
+  Input receive(std::span<std::byte> buffer, std::chrono::milliseconds idle_timeout, ClientWatch& client);
 
   // The same for a thread that must not wait; poll the connection for input, and for output while is_sending().
   Input receive_now(std::span<std::byte> buffer);
@@ -77,7 +71,7 @@ class Conversation {
   enum class Wait { ready, timed_out, client_gone };
 
   bool send_some();
-  Wait wait(const ClientWatch& client);
+  Wait wait(ClientWatch& client);
   std::optional<Input> after_recv(ssize_t got, int code);
 
   Connection connection_;
@@ -88,8 +82,7 @@ class Conversation {
   bool has_received_ = false;
   bool has_failed_ = false;
   std::string error_;
-  std::optional<Clock::time_point> deadline_;     // of the wait that goes on
-  std::optional<Clock::time_point> half_closed_;  // since when the client sends nothing more
+  std::optional<Clock::time_point> deadline_;  // of the wait that goes on
 };
 
 }  // namespace cppfcgi

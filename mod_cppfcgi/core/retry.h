@@ -29,8 +29,8 @@ struct Attempt {
 enum class Verdict {
   give_up,
   fresh_connection,  // the kept one was stale: no fault of anybody's, and no attempt that counts
-  another_worker,    // without harm: nothing can have begun
-  second_try,        // the worker may have died of it: once, not more
+  another_worker,    // no worker has taken it yet
+  second_try,        // a worker took it and was lost: once, not more
 };
 
 Verdict judge(const Attempt& attempt);

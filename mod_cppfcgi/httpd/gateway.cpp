@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "mod_cppfcgi/core/worker_life.h"
 #include "mod_cppfcgi/httpd/log.h"
 #include "mod_cppfcgi/httpd/request_params.h"
 #include "shared/pool_config.h"
@@ -20,6 +21,7 @@ constexpr std::size_t input_bytes = 64 * 1024;
 constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are read whole before the client gets them
 constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
 constexpr auto abort_patience = 1000ms;              // for a worker to end what was aborted
+constexpr std::size_t one_piece_bytes = 8'192;       // a request up to here is read whole or not at all
 constexpr int most_attempts = 4;
 
 std::uint32_t queue_limit(const PoolSettings& settings) {
@@ -39,6 +41,13 @@ bool is_idempotent(const request_rec* request) {
   }
 }
 
+// A stream of HTTP/2 has no socket of its own.
+int client_socket(conn_rec* connection) {
+  apr_socket_t* socket = connection->master == nullptr ? ap_get_conn_socket(connection) : nullptr;
+  apr_os_sock_t fd = -1;
+  return socket != nullptr && apr_os_sock_get(&fd, socket) == APR_SUCCESS ? fd : -1;
+}
+
 bool is_aborted(const void* connection) { return static_cast<const conn_rec*>(connection)->aborted != 0; }
 
 }  // namespace
@@ -50,6 +59,7 @@ Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState&
       child_(child),
       opening_(opening),
       source_(opening, body),
+      client_(client_socket(request->connection), is_aborted, request->connection),
       delivery_(request),
       error_text_(request, settings.pool.name) {}
 
@@ -102,7 +112,7 @@ std::optional<Gateway::Over> Gateway::claim() {
                                                                                  : settings_.claim_timeout),
       .nudge = child_.access.nudge,
       .avoid = avoid_,
-      .is_abandoned = nullptr,
+      .is_abandoned = [this] { return client_.is_gone_now(); },
   };
   auto acquired = acquire(child_.claims, *child_.access.load, wanted);
   if (HeldClaim* held = std::get_if<HeldClaim>(&acquired)) {
@@ -151,9 +161,8 @@ Result<Connection> Gateway::connect() {
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
   std::array<std::byte, input_bytes> buffer;
   std::optional<DrainedAnswer> drained;
-  const ClientWatch client = watch_client();
   for (;;) {
-    const auto input = conversation.receive(buffer, settings_.idle_timeout, client);
+    const auto input = conversation.receive(buffer, settings_.idle_timeout, client_);
     if (input.outcome != Conversation::Outcome::bytes) return lose(conversation, input);
     if (const auto outcome = take(conversation, std::span(buffer).first(input.bytes))) return *outcome;
     if (const auto over = pass_on(conversation, drained)) return *over;
@@ -385,21 +394,20 @@ void Gateway::let_go(Conversation& conversation) {
   claim_.release();
 }
 
-Attempt Gateway::lost(Loss loss, const Conversation* conversation) const {
+Attempt Gateway::lost(Loss loss, Conversation* conversation) const {
   return {.loss = loss,
           .was_kept = conversation != nullptr && conversation->was_kept(),
           .is_idempotent = is_idempotent(request_),
           .has_delivered = delivery_.has_begun() || answer_,
-          .was_unread = false};
+          .was_unread = loss == Loss::reset && has_not_begun(*conversation)};
 }
 
-ClientWatch Gateway::watch_client() const {
-  conn_rec* connection = request_->connection;
-  // A stream of HTTP/2 has no socket of its own.
-  apr_socket_t* socket = connection->master == nullptr ? ap_get_conn_socket(connection) : nullptr;
-  apr_os_sock_t fd = -1;
-  if (socket != nullptr && apr_os_sock_get(&fd, socket) != APR_SUCCESS) fd = -1;
-  return {.socket = fd, .is_aborted = is_aborted, .context = connection};
+// The worker closed the connection and left something unread. Did it read enough to begin? Whatever came in one piece
+// is read in one piece by all that we know of, but php-cgi, which leaves the request's last record unread while it
+// runs, and resets the connection when it dies of it. It keeps no connections.
+bool Gateway::has_not_begun(Conversation& conversation) const {
+  if (conversation.has_received() || source_.size() > one_piece_bytes) return false;
+  return claim_->worker.is_kept() || is_living(worker_pid_);
 }
 
 Gateway::Clock::duration Gateway::time_left() {

@@ -57,8 +57,8 @@ class Gateway {
   void begin_answer(const AnswerHead& head);
   bool is_wanted() const;
 
-  Attempt lost(Loss loss, const Conversation* conversation) const;
-  ClientWatch watch_client() const;
+  Attempt lost(Loss loss, Conversation* conversation) const;
+  bool has_not_begun(Conversation& conversation) const;
   Clock::duration time_left();
   void log(int level, const std::string& text) const;
 
@@ -67,6 +67,7 @@ class Gateway {
   ChildState& child_;
   std::string& opening_;
   RequestSource source_;
+  ClientWatch client_;
   Delivery delivery_;
   ErrorText error_text_;
   std::uint32_t pool_ = 0;

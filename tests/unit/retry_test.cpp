@@ -9,8 +9,8 @@ namespace {
 TEST(Retry, RepeatsWhatCannotHaveBegun) {
   EXPECT_EQ(judge({.loss = Loss::refused}), Verdict::another_worker);
   EXPECT_EQ(judge({.loss = Loss::turned_down}), Verdict::another_worker);
-  EXPECT_EQ(judge({.loss = Loss::unsent}), Verdict::another_worker);
-  EXPECT_EQ(judge({.loss = Loss::reset, .was_unread = true}), Verdict::another_worker);
+  EXPECT_EQ(judge({.loss = Loss::unsent}), Verdict::second_try);
+  EXPECT_EQ(judge({.loss = Loss::reset, .was_unread = true}), Verdict::second_try);
 }
 
 TEST(Retry, OpensAnotherConnectionWhereAKeptOneWasStale) {
