@@ -19,6 +19,7 @@
 #include "mod_cppfcgi/httpd/barrier.h"
 #include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/manager_process.h"
+#include "mod_cppfcgi/httpd/retained.h"
 #include "mod_cppfcgi/httpd/socket_folder.h"
 #include "shared/control.h"
 #include "shared/futex.h"
@@ -29,51 +30,17 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* retained_key = "mod_cppfcgi manager link 1";
 constexpr milliseconds answer_deadline{5'000};
-constexpr std::chrono::seconds short_life{5};
-constexpr int max_short_lives = 5;  // in a row; after them one start per call of the monitor hook, every ten seconds
-constexpr int max_generations = 64;
-
-// What outlives a restart, in which this module is unloaded: numbers, descriptors, a path; never a pointer.
-struct Retained {
-  std::uint32_t layout = 0;
-  pid_t parent = 0;
-  pid_t manager = 0;  // 0: none
-  int control = -1;
-  int directory = -1;  // writable; for the next manager
-  int load = -1;
-  int nudge = -1;
-  std::uint64_t configuration = 0;   // number of the latest
-  std::int64_t manager_started = 0;  // of the steady clock, in ms
-  int short_lives = 0;
-  std::uint64_t oldest_told = 0;  // to this manager: no child knows a configuration before it
-  bool is_tried_at_stop = false;
-  struct Generation {  // of httpd's children
-    int number = 0;
-    int children = 0;
-    std::uint64_t configuration = 0;
-  };
-  Generation generations[max_generations];
-  int generation_count = 0;
-  char socket_folder[max_socket_path_bytes + 1] = {};
-};
-static_assert(std::is_trivially_copyable_v<Retained>);
-
-Retained* retained() { return static_cast<Retained*>(ap_retained_data_get(retained_key)); }
-
-Retained& make_retained() {
-  if (Retained* known = retained()) return *known;
-  return *new (ap_retained_data_create(retained_key, sizeof(Retained))) Retained;
-}
+constexpr std::chrono::seconds short_life{2};
+constexpr int max_short_lives =
+    20;  // in a row, about one a second; after them one start per call of the monitor hook, every ten seconds
+constexpr int tries_at_once = 3;
 
 std::int64_t now_ms() { return std::chrono::duration_cast<milliseconds>(Clock::now().time_since_epoch()).count(); }
 
 void log_failure(const server_rec* server, const Error& error) {
   ap_log_error(APLOG_MARK, APLOG_ERR, 0, server, "%s", error.what.c_str());
 }
-
-void close_descriptor(int& descriptor) { Fd(std::exchange(descriptor, -1)); }
 
 // ---- the areas ----
 
@@ -194,13 +161,13 @@ Result<void> start_and_configure(Retained& link, server_rec* main_server) {
   return configured;
 }
 
-// Tries at once while that takes no time, and no manager dies early too often; else the monitor hook comes back to it.
+// Tries again at once where that takes no time; else the monitor hook comes back to it.
 void restart(Retained& link, server_rec* main_server) {
-  for (;;) {
+  for (int tries = 1;; ++tries) {
     const auto started = start_and_configure(link, main_server);
     if (started) break;
     log_failure(main_server, started.error());
-    if (started.error().code != ETIMEDOUT && ++link.short_lives < max_short_lives) continue;
+    if (started.error().code != ETIMEDOUT && tries < tries_at_once) continue;
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, main_server,
                  "no manager runs; next try within 10 s; workers that live go on serving");
     return;
@@ -264,23 +231,9 @@ int current_generation() {
   return ap_mpm_query(AP_MPMQ_GENERATION, &generation) == APR_SUCCESS ? generation : 0;
 }
 
-Retained::Generation* find_generation(Retained& link, int number) {
-  auto* end = link.generations + link.generation_count;
-  auto* found =
-      std::find_if(link.generations, end, [&](const auto& generation) { return generation.number == number; });
-  return found == end ? nullptr : found;
-}
-
-// Where the table is full, the newest stands for the next as well: pools are kept longer than they need be.
-void begin_generation(Retained& link) {
-  if (find_generation(link, current_generation()) || link.generation_count == max_generations) return;
-  link.generations[link.generation_count++] = {current_generation(), 0, link.configuration};
-}
-
 // Tells the manager which configurations no child of httpd knows any more.
 void tell_oldest(Retained& link, const server_rec* main_server) {
-  std::uint64_t oldest = link.configuration;
-  for (int i = 0; i < link.generation_count; ++i) oldest = std::min(oldest, link.generations[i].configuration);
+  const std::uint64_t oldest = link.oldest_configuration();
   if (link.control < 0 || oldest <= link.oldest_told) return;
   const Message message{.kind = MessageKind::generation_ended, .number = oldest, .text = {}, .descriptors = {}};
   if (const auto sent = send_message(link.control, message); !sent) return log_failure(main_server, sent.error());
@@ -288,11 +241,7 @@ void tell_oldest(Retained& link, const server_rec* main_server) {
 }
 
 void end_generations(Retained& link, const server_rec* main_server) {
-  auto* end = link.generations + link.generation_count;
-  const int current = current_generation();
-  auto* kept =
-      std::remove_if(link.generations, end, [&](const auto& g) { return g.children <= 0 && g.number != current; });
-  link.generation_count = static_cast<int>(kept - link.generations);
+  link.forget_childless(current_generation());
   tell_oldest(link, main_server);
 }
 
@@ -366,7 +315,7 @@ int link_post_config(apr_pool_t* pconf, server_rec* main_server) {
     return HTTP_INTERNAL_SERVER_ERROR;
   }
   watch(link, pconf, main_server);
-  begin_generation(link);
+  link.begin_generation(current_generation());
   end_generations(link, main_server);
   return OK;
 }
@@ -393,14 +342,14 @@ void link_monitor(server_rec* main_server) {
 void link_child_started(int generation) {
   Retained* link = retained();
   if (!link) return;
-  if (auto* known = find_generation(*link, generation)) ++known->children;
+  if (auto* known = link->find_generation(generation)) ++known->children;
 }
 
 void link_child_ended(server_rec* main_server, int pid, int generation) {
   Retained* link = retained();
   if (!link) return;
   sweep(pid);
-  if (auto* known = find_generation(*link, generation)) --known->children;
+  if (auto* known = link->find_generation(generation)) --known->children;
   end_generations(*link, main_server);
   if (is_stopping()) end_well(*link, main_server);
 }
