@@ -27,14 +27,22 @@ bool has_workers(const HttpdServer& httpd, const std::string& program, std::size
 
 // The workers of this program once there are so many of them.
 Pids workers_of(const HttpdServer& httpd, const std::string& program, std::size_t count) {
-  EXPECT_TRUE(has_workers(httpd, program, count))
-      << httpd.processes_of(program).size() << " of " << program << ", not " << count;
-  return httpd.processes_of(program);
+  Pids workers;
+  EXPECT_TRUE(wait_until([&] { return (workers = httpd.processes_of(program)).size() == count; }))
+      << workers.size() << " of " << program << ", not " << count;
+  if (workers.size() != count) throw std::runtime_error("the workers of " + program + " did not come");
+  return workers;
 }
 
 pid_t manager_of(const HttpdServer& httpd) {
-  EXPECT_TRUE(wait_until([&] { return httpd.managers().size() == 1; })) << httpd.managers().size() << " managers";
-  return httpd.managers().empty() ? -1 : httpd.managers().front();
+  Pids managers;
+  EXPECT_TRUE(wait_until([&] { return (managers = httpd.managers()).size() == 1; })) << managers.size() << " managers";
+  return managers.empty() ? -1 : managers.front();
+}
+
+bool has_other_manager(const HttpdServer& httpd, pid_t before) {
+  const Pids managers = httpd.managers();
+  return managers.size() == 1 && managers.front() != before;
 }
 
 std::string status_line(pid_t pid, const std::string& name) {
@@ -205,8 +213,7 @@ TEST(Lifecycle, AnotherManagerTakesTheWorkersOver) {
   httpd.expect_log("the manager \\(pid [0-9]+\\) died: signal 9; starting another");
   const pid_t first = manager_of(httpd);
   kill(first, SIGKILL);
-  EXPECT_TRUE(wait_until([&] { return httpd.managers().size() == 1 && httpd.managers().front() != first; },
-                         Milliseconds(2'000)));
+  EXPECT_TRUE(wait_until([&] { return has_other_manager(httpd, first); }, Milliseconds(2'000)));
   EXPECT_EQ(httpd.processes_of("hello"), workers);
 
   // It looks after them: the one that dies is replaced.
@@ -229,8 +236,7 @@ TEST(Lifecycle, ManagersMayDieAgainAndAgain) {
   for (int i = 0; i < 3; ++i) {
     const pid_t manager = manager_of(httpd);
     kill(manager, SIGKILL);
-    EXPECT_TRUE(wait_until([&] { return httpd.managers().size() == 1 && httpd.managers().front() != manager; },
-                           Milliseconds(3'000)));
+    EXPECT_TRUE(wait_until([&] { return has_other_manager(httpd, manager); }, Milliseconds(3'000)));
   }
   EXPECT_EQ(httpd.processes_of("hello"), workers);
 }
