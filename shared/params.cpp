@@ -49,14 +49,22 @@ std::optional<std::uint32_t> PairCursor::length() {
 
 std::optional<Pair> PairCursor::next() {
   if (rest_.empty() || malformed_) return std::nullopt;
-  const auto name_bytes = length();
-  const auto value_bytes = name_bytes ? length() : std::nullopt;
-  if (!value_bytes || rest_.size() < std::size_t{*name_bytes} + *value_bytes) {
-    malformed_ = true;
-    return std::nullopt;
+  std::size_t name_bytes = static_cast<unsigned char>(rest_[0]);
+  std::size_t value_bytes = rest_.size() > 1 ? static_cast<unsigned char>(rest_[1]) : 128;
+  if (name_bytes < 128 && value_bytes < 128) {
+    rest_.remove_prefix(2);  // nearly every pair there is
+  } else {
+    const auto long_name_bytes = length();
+    const auto long_value_bytes = long_name_bytes ? length() : std::nullopt;
+    malformed_ = !long_value_bytes;
+    if (malformed_) return std::nullopt;
+    name_bytes = *long_name_bytes;
+    value_bytes = *long_value_bytes;
   }
-  const Pair pair{rest_.substr(0, *name_bytes), rest_.substr(*name_bytes, *value_bytes)};
-  rest_.remove_prefix(std::size_t{*name_bytes} + *value_bytes);
+  malformed_ = rest_.size() < name_bytes + value_bytes;
+  if (malformed_) return std::nullopt;
+  const Pair pair{rest_.substr(0, name_bytes), rest_.substr(name_bytes, value_bytes)};
+  rest_.remove_prefix(name_bytes + value_bytes);
   return pair;
 }
 

@@ -1,6 +1,7 @@
 #include <cppfcgi/response.h>
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 
 #include "worker/src/access.h"
@@ -16,14 +17,20 @@ char lower(char character) {
 
 bool is_name(std::string_view one, std::string_view other) { return std::ranges::equal(one, other, {}, lower, lower); }
 
-bool is_token_character(char character) {
-  if ((character >= '0' && character <= '9') || (lower(character) >= 'a' && lower(character) <= 'z')) return true;
-  return std::string_view("-_!#$%&'*+.^`|~").find(character) != std::string_view::npos;
-}
+constexpr auto token_characters = [] {
+  std::array<bool, 256> is_one{};
+  for (const char character :
+       std::string_view("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+-.^_`|~")) {
+    is_one[static_cast<unsigned char>(character)] = true;
+  }
+  return is_one;
+}();
+
+bool is_token_character(char character) { return token_characters[static_cast<unsigned char>(character)]; }
 
 // What would end the line it stands in, and so begin another one.
 bool breaks_line(std::string_view text) {
-  return text.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos;
+  return std::ranges::any_of(text, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
 
 std::string_view usual_reason(int code) {

@@ -66,9 +66,13 @@ void Task::abort() {
 }
 
 void Task::stop() {
-  const std::lock_guard guard(stop_lock_);
-  is_stopping_ = true;
-  if (stop_source_) stop_source_->request_stop();
+  std::optional<std::stop_source> source;
+  {
+    const std::lock_guard guard(stop_lock_);
+    is_stopping_ = true;
+    source = stop_source_;
+  }
+  if (source) source->request_stop();  // runs the application's callbacks, which may ask for the token again
 }
 
 std::stop_token Task::stop_token() {
