@@ -33,9 +33,9 @@ struct Setting {
 
 // What belongs to the whole server; kept with the main server.
 struct GlobalConfig {
-  Setting ipc_folder;       // FastCgiIpcDir, or its default once the configuration is checked
-  Setting manager_program;  // FastCgiManager; likewise
-  LinkState link;           // manager_link.cpp's alone
+  Setting ipc_folder;           // FastCgiIpcDir, or its default once the configuration is checked
+  Setting manager_program;      // FastCgiManager; likewise
+  LinkState link;               // manager_link.cpp's alone
   ChildState* child = nullptr;  // child_state.cpp's alone: in an httpd child, what its requests share
 };
 

@@ -300,7 +300,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     if (option->has_value) {
       if (++i == words.size()) return Error{0, word + ": its value is missing; accepted: " + word + " value"};
       parse.value = words[i];
-      text += ' ' + words[i];
+      text.append(" ").append(words[i]);
     }
     if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
   }
