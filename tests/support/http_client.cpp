@@ -282,6 +282,11 @@ std::string HttpConnection::receive_bytes(std::size_t count, Milliseconds within
   return take(std::max(count, buffer_.size()));
 }
 
+bool HttpConnection::has_input(Milliseconds within) {
+  pollfd wanted{socket_.get(), POLLIN, 0};
+  return !buffer_.empty() || ::poll(&wanted, 1, static_cast<int>(within.count())) == 1;
+}
+
 bool HttpConnection::is_closed(Milliseconds within) {
   const Deadline deadline(within);
   More more = More::bytes;

@@ -63,6 +63,11 @@ class Script {
   Script& body() { return step('d', ""); }        // STDOUT: the bytes of STDIN that were read
   Script& body_bytes() { return step('D', ""); }  // STDOUT: their number
 
+  Script& append(const Script& more) {
+    text_ += text_.empty() || more.text_.empty() ? more.text_ : "." + more.text_;
+    return *this;
+  }
+
   const std::string& text() const { return text_; }
   std::string at(const std::string& path) const { return path + "?" + text_; }  // the request's target
 
