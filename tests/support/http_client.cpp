@@ -282,6 +282,14 @@ std::string HttpConnection::receive_bytes(std::size_t count, Milliseconds within
   return take(std::max(count, buffer_.size()));
 }
 
+std::string HttpConnection::receive_until(std::string_view text, Milliseconds within) {
+  const Deadline deadline(within);
+  while (buffer_.find(text) == std::string::npos && read_more(deadline) == More::bytes) {
+  }
+  const auto at = buffer_.find(text);
+  return take(at == std::string::npos ? buffer_.size() : at + text.size());
+}
+
 bool HttpConnection::has_input(Milliseconds within) {
   pollfd wanted{socket_.get(), POLLIN, 0};
   return !buffer_.empty() || ::poll(&wanted, 1, static_cast<int>(within.count())) == 1;

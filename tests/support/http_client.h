@@ -62,6 +62,8 @@ class HttpConnection {
   std::string receive_bytes(std::size_t count, Milliseconds within = Milliseconds(20'000));
   // Something has come, or the other side has closed. Takes nothing.
   bool has_input(Milliseconds within = Milliseconds(10'000));
+  // All up to the end of this text, without taking it for an answer; what there is at the deadline.
+  std::string receive_until(std::string_view text, Milliseconds within = Milliseconds(10'000));
   // True once the other side has closed and all is read.
   bool is_closed(Milliseconds within = Milliseconds(5'000));
   int fd() const { return socket_.get(); }
