@@ -182,6 +182,11 @@ bool DrainedAnswer::end_pass() {
   return true;
 }
 
+bool DrainedAnswer::is_taken_over() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->state == Shared::State::drained || shared_->state == Shared::State::over;
+}
+
 void DrainedAnswer::retake() {
   const std::lock_guard lock(shared_->mutex);
   shared_->unwatch(drainer_->epoll_.get());
@@ -222,7 +227,10 @@ DrainedAnswer::Portion DrainedAnswer::next() {
   return portion;
 }
 
-const DrainedAnswer::Ending& DrainedAnswer::ending() const { return shared_->ending; }
+DrainedAnswer::Ending DrainedAnswer::ending() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->ending;
+}
 
 // ---- the thread ----
 

@@ -60,6 +60,7 @@ class DrainedAnswer {
   // Around every write to the client that may block. end_pass: true where the handler's thread still reads itself.
   void begin_pass();
   bool end_pass();
+  bool is_taken_over() const;
 
   Portion next();  // once end_pass has said false
   void retake();   // whatever the state: the handler's thread alone uses the conversation from here on
@@ -71,7 +72,7 @@ class DrainedAnswer {
     const char* violation = nullptr;
     Conversation::Input input{};
   };
-  const Ending& ending() const;
+  Ending ending() const;
 
  private:
   friend class Drainer;

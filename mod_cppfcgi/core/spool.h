@@ -25,7 +25,7 @@ class Spool {
   Result<void> append(Bytes bytes);
 
   bool is_full() const;
-  bool is_empty() const { return memory_.empty() && read_at_ == write_at_; }
+  bool is_empty() const { return memory_.empty() && read_at_ == write_at_ && behind_.empty(); }
 
   // The oldest bytes, up to the bound of memory; "" where there are none.
   Result<std::string> take();
