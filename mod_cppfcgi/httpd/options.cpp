@@ -238,6 +238,10 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
+Error missing_value(const std::string& word) {
+  return {0, word + ": its value is missing; accepted: " + word + " value"};
+}
+
 Error unknown_option(const std::string& word) {
   const std::string dashed =
       word.starts_with('-') ? word.substr(std::min(word.find_first_not_of('-'), word.size()) - 1) : '-' + word;
@@ -298,7 +302,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     Parse parse{settings, environment, {}};
     std::string text = word;
     if (option->has_value) {
-      if (++i == words.size()) return Error{0, word + ": its value is missing; accepted: " + word + " value"};
+      if (++i == words.size()) return missing_value(word);
       parse.value = words[i];
       text.append(" ").append(words[i]);
     }

@@ -30,8 +30,9 @@ class Install : public testing::Test {
   }
 
   void make(const std::string& target) {
-    const RunResult result = run({"make", "-s", target, std::string("BUILD=") + std::getenv("CPPFCGI_BUILD"),
-                                  "DESTDIR=" + folder_.path(), "PREFIX=/usr/local"});
+    const RunResult result =
+        run({"make", "-s", target, "BUILD=" + fs::path(product("mod_cppfcgi.so")).parent_path().string(),
+             "DESTDIR=" + folder_.path(), "PREFIX=/usr/local"});
     ASSERT_EQ(result.status, 0) << result.output;
   }
 
