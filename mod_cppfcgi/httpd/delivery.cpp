@@ -41,6 +41,7 @@ bool Delivery::pass() {
   has_begun_ = true;
   const apr_status_t passed = ap_pass_brigade(request_->output_filters, brigade());
   forget();
+  if (passed == AP_FILTER_ERROR) is_replaced_ = true;
   return passed == APR_SUCCESS && !request_->connection->aborted;
 }
 

@@ -20,7 +20,8 @@ class Delivery {
   void forget();  // what is collected
   std::size_t collected_bytes() const { return collected_; }
 
-  // Passes on what is collected; false: the client is gone. May take as long as the client takes.
+  // Passes on what is collected; false: the client is gone, or the answer is replaced. May take as long as the client
+  // takes.
   bool pass_on(bool is_flushed);
   bool finish();
   bool finish(Spool::Rest rest);
@@ -29,6 +30,9 @@ class Delivery {
   void cut();
 
   bool has_begun() const { return has_begun_; }  // something has gone down the filters
+  // A filter gave the client another answer instead (416 to a Range that is not there): nobody waits for ours, and the
+  // connection is well.
+  bool is_replaced() const { return is_replaced_; }
 
  private:
   apr_bucket_brigade* brigade();
@@ -42,6 +46,7 @@ class Delivery {
   apr_bucket* borrowed_ = nullptr;  // the first bucket that is
   std::size_t collected_ = 0;
   bool has_begun_ = false;
+  bool is_replaced_ = false;
 };
 
 }  // namespace cppfcgi

@@ -246,7 +246,7 @@ std::optional<Gateway::Over> Gateway::pass_drained(Conversation& conversation, D
         drained.retake();
         return abandon(&conversation);
       case DrainedAnswer::Portion::Kind::rest:
-        if (!delivery_.finish(std::move(portion.rest))) request_->connection->aborted = 1;
+        if (!delivery_.finish(std::move(portion.rest)) && !delivery_.is_replaced()) request_->connection->aborted = 1;
         return Over{};
       case DrainedAnswer::Portion::Kind::retaken:
         return std::nullopt;
@@ -317,7 +317,7 @@ Gateway::Over Gateway::settle() {
       delivery_.forget();
       return {answer_->status};
   }
-  if (!delivery_.finish()) request_->connection->aborted = 1;
+  if (!delivery_.finish() && !delivery_.is_replaced()) request_->connection->aborted = 1;
   return {};
 }
 
@@ -376,7 +376,7 @@ int Gateway::unavailable() {
 // The client is gone.
 Gateway::Over Gateway::abandon(Conversation* conversation) {
   ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, request_, "pool %s: the client is gone", settings_.pool.name.c_str());
-  request_->connection->aborted = 1;
+  if (!delivery_.is_replaced()) request_->connection->aborted = 1;
   if (!delivery_.has_begun()) request_->status = 499;  // for the access log alone: nobody reads it
   if (conversation != nullptr) {
     conversation->abort(abort_patience);
