@@ -55,14 +55,14 @@ $(BUILD)/samples/%: $(BUILD)/obj/worker/samples/%.o $(BUILD)/libcppfcgi.a
 
 # ---- the manager ----
 $(BUILD)/cppfcgi-manager: $(MANAGER) $(SHARED)
-	$(CXX) $(LDFLAGS) $^ -lspdlog -lfmt -o $@
+	$(CXX) $(LDFLAGS) $^ -lfmt -o $@
 
 # ---- tests: one program ("suite") a folder; tests/support/ is what they share; tests/<folder>/programs/*.cpp are programs that tests run ----
 test_suites := unit process httpd interop
 define test_suite
 $(BUILD)/tests/$(1)/suite: $(call objects,tests/$(1)) $(SUPPORT) $(CORE) $(filter-out %/main.o,$(MANAGER)) $(WORKER) $(SHARED)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lspdlog -lfmt -o $$@
+	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lfmt -o $$@
 endef
 $(foreach suite,$(test_suites),$(eval $(call test_suite,$(suite))))
 

@@ -22,6 +22,10 @@ Result<std::unique_ptr<ControlLink>> ControlLink::open(Loop& loop, Manager& mana
   link->socket_watch_ = *std::move(watch);
   if (!parent) return link;
   link->parent_ = open_pidfd(*parent);
+  if (!link->parent_ && errno == ESRCH) {
+    link->lose();  // so soon; workers of an earlier manager may have to be ended
+    return link;
+  }
   if (!link->parent_) return posix_error(fmt::format("the parent, pid {}", *parent), errno);
   watch = loop.watch(link->parent_.get(), EPOLLIN, [raw = link.get()](std::uint32_t) { raw->lose(); });
   if (!watch) return watch.error();

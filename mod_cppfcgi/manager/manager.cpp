@@ -19,6 +19,7 @@ Time clock_now() { return std::chrono::steady_clock::now(); }
 Manager::Manager(const Surroundings& surroundings) : around_(surroundings), left_(surroundings.board.found()) {}
 
 Result<void> Manager::configure(std::uint64_t number, const Configuration& configuration) {
+  if (is_ending_) return Error{ESHUTDOWN, "the manager is ending"};
   if (!socket_folder_.empty() && configuration.socket_folder != socket_folder_ && !pools_.empty()) {
     return Error{EINVAL, fmt::format("the folder of the sockets cannot change from {} to {} without a restart",
                                      socket_folder_, configuration.socket_folder)};
@@ -99,6 +100,7 @@ void Manager::generation_ended(std::uint64_t number) {
 void Manager::shut_down() {
   if (is_ending_) return;
   is_ending_ = true;
+  keep_left_pools(0);  // if no configuration has come yet
   Duration longest{0};
   for (auto& [key, entry] : pools_) {
     longest = std::max(longest, entry.keeper->config().stop_grace);

@@ -191,8 +191,9 @@ void PoolKeeper::perform(const Action& action) {
       break;
     case Do::report_breaker_opened:
       around_.log.error(
-          "pool {}: workers keep dying before they are ready: from now on one at a time is tried, the next in {}",
-          config_.name, text_of(action.delay));
+          "pool {}: workers keep dying before they are ready: from now on one at a time is tried, the next in {} (the "
+          "longest pause, -restart-delay, is {})",
+          config_.name, text_of(action.delay), text_of(config_.restart_delay));
       break;
     case Do::report_breaker_closed:
       around_.log.notice("pool {}: a worker has become ready again, and all others are started", config_.name);

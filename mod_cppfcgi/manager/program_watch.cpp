@@ -30,7 +30,7 @@ bool has_event_about(int inotify, const std::string& file) {
 }  // namespace
 
 // The folder is watched and not the file: a new program usually comes by rename.
-Result<ProgramWatch> ProgramWatch::make(Loop& loop, const std::string& program, std::function<void()> changed) {
+Result<ProgramWatch> ProgramWatch::make(Loop& loop, const std::string& program, const std::function<void()>& changed) {
   const std::size_t slash = program.rfind('/');
   const std::string folder = program.substr(0, slash + 1);
   ProgramWatch watch;

@@ -14,7 +14,7 @@ namespace cppfcgi {
 class ProgramWatch {
  public:
   // `changed` is called until the watch is destroyed, which it may do itself.
-  static Result<ProgramWatch> make(Loop& loop, const std::string& program, std::function<void()> changed);
+  static Result<ProgramWatch> make(Loop& loop, const std::string& program, const std::function<void()>& changed);
 
  private:
   Fd inotify_;

@@ -144,6 +144,18 @@ TEST_F(Adoption, KeepsALeftPoolThatALaterConfigurationKnowsAgain) {
   rig_.allow("crashed: ended; an earlier manager");
 }
 
+TEST_F(Adoption, EndsWhatAnEarlierManagerLeftThoughNoConfigurationCame) {
+  start(2);
+  const auto workers = rig_.pids(pool_);
+  rig_.kill_manager();
+  rig_.start_manager();
+  EXPECT_EQ(rig_.end_manager(), 0);
+  for (const pid_t worker : workers) {
+    EXPECT_TRUE(wait_until([&] { return !process_id(worker) || !is_alive(*process_id(worker)); }));
+  }
+  std::filesystem::remove_all(rig_.socket_folder());  // which only a configuration names
+}
+
 TEST_F(Adoption, AsksAWorkerThatWasStillStarting) {
   const std::string file = rig_.folder() / "go";
   pool_ = rig_.pool({"wait-for", file, "answer", "6"});
