@@ -80,7 +80,8 @@ TEST_F(WorkerStart, CutsLongLinesInPieces) {
 }
 
 TEST_F(WorkerStart, GoesOnWithOthersWhileOneFloodsTheLog) {
-  const PoolConfig flooding = rig_.pool({"flood", "20000000", "answer", "1"});
+  PoolConfig flooding = rig_.pool({"flood", "20000000", "answer", "1"});
+  flooding.ready_timeout = 60s;
   pool_ = rig_.pool({"answer", "1"});
   rig_.configure({flooding, pool_});
   ASSERT_TRUE(rig_.is_ready(pool_));
