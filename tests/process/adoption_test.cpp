@@ -55,6 +55,7 @@ TEST_F(Adoption, ReplacesAnAdoptedWorkerThatDies) {
   start(2);
   replace_manager();
   const auto workers = rig_.pids(pool_);
+  ASSERT_GT(workers[0], 1);
   kill(workers[0], SIGKILL);
   ASSERT_TRUE(wait_until([&] { return rig_.state(pool_).generation == 2 && rig_.is_ready(pool_, 0ms); }));
   EXPECT_EQ(rig_.pid(pool_, 1), workers[1]);
@@ -66,6 +67,7 @@ TEST_F(Adoption, ReplacesWhatDiedWhileThereWasNoManager) {
   start(2);
   const auto workers = rig_.pids(pool_);
   rig_.kill_manager();
+  ASSERT_GT(workers[1], 1);
   kill(workers[1], SIGKILL);
   ASSERT_TRUE(wait_until([&] { return !process_id(workers[1]) || !is_alive(*process_id(workers[1])); }));
   rig_.start_manager();
@@ -87,6 +89,7 @@ TEST_F(Adoption, KeepsWhatIsQueuedOnAnAdoptedWorkersSocket) {
   append_record(question, RecordType::get_values, 0, "");
   ASSERT_TRUE(client.send(question));
   write_file(file, "");
+  ASSERT_GT(rig_.pid(pool_), 1);
   kill(rig_.pid(pool_), SIGKILL);
   EXPECT_TRUE(client.receive());
   rig_.allow("crashed: ended; an earlier manager");
@@ -139,6 +142,7 @@ TEST_F(Adoption, KeepsALeftPoolThatALaterConfigurationKnowsAgain) {
   replace_manager();
   rig_.configure({old, pool_});
   rig_.end_generation();
+  ASSERT_GT(worker, 1);
   kill(worker, SIGKILL);
   ASSERT_TRUE(wait_until([&] { return rig_.state(old).generation == 2 && rig_.is_ready(old, 0ms); }));
   rig_.allow("crashed: ended; an earlier manager");

@@ -93,7 +93,7 @@ void report(const std::string& file, char** argv) {
     struct sigaction action {};
     if (sigismember(&blocked, signal) == 1) out << "blocked " << signal << '\n';
     if (signal == SIGPIPE) continue;  // our own doing
-    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_DFL) out << "ignored " << signal << '\n';
+    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) out << "ignored " << signal << '\n';
   }
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
