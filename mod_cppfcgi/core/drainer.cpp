@@ -278,7 +278,10 @@ void Drainer::stop() {
   is_stopping_ = true;
   wake();
   pollfd stopped{.fd = has_stopped_.get(), .events = POLLIN, .revents = 0};
-  ::poll(&stopped, 1, static_cast<int>(std::chrono::milliseconds(stop_patience).count()));
+  std::uint64_t count = 0;
+  if (::poll(&stopped, 1, static_cast<int>(std::chrono::milliseconds(stop_patience).count())) > 0) {
+    [[maybe_unused]] const auto got = ::read(has_stopped_.get(), &count, sizeof count);
+  }
 }
 
 void Drainer::handle(std::uint64_t id) {
