@@ -66,8 +66,9 @@ Answer apply_head(request_rec* request, const AnswerHead& head, bool is_nph) {
   Answer answer;
   if (head.has_status()) {
     request->status = head.status();
+    // Without a line httpd answers 500 for a status that it does not know.
     request->status_line = head.reason().empty()
-                               ? nullptr
+                               ? ap_get_status_line_ex(request->pool, head.status())
                                : apr_psprintf(request->pool, "%d %.*s", head.status(),
                                               static_cast<int>(head.reason().size()), head.reason().data());
   }
