@@ -122,6 +122,21 @@ TEST_F(TheApplications, AnswerByteForByteAsUnderModFcgid) {
   EXPECT_EQ(get(ours->port(), "/map?" + data_->map(256)).header("Content-Type"), "image/png");
 }
 
+// As its package configures mod_fcgid, with our handler's name; see docs/interop.md.
+TEST_F(TheApplications, IipimageStandsWhereItsPackagePutsIt) {
+  const auto httpd = start({.modules = {"mime"},
+                            .config = "TypesConfig /dev/null\n"
+                                      "FastCgiServer @ROOT@/bin/iipsrv.fcgi -processes 2 -initial-env VERBOSITY=0\n"
+                                      "Alias /iipsrv/ @ROOT@/bin/\n"
+                                      "<Location /iipsrv/>\n  Require all granted\n"
+                                      "  AddHandler fastcgi-script .fcgi\n</Location>\n"});
+  const auto tile = get(httpd->port(), "/iipsrv/iipsrv.fcgi?" + data_->tile(3, 0));
+  EXPECT_EQ(tile.status, 200);
+  EXPECT_EQ(tile.header("Content-Type"), "image/jpeg");
+  const auto info = get(httpd->port(), "/iipsrv/iipsrv.fcgi?" + data_->image_info());
+  EXPECT_NE(info.body.find("Max-size:2048 1536"), std::string::npos) << info.body;
+}
+
 class EachApplication : public TheApplications, public testing::WithParamInterface<Application> {
  protected:
   std::string url(const HttpdServer& httpd) const {
