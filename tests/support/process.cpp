@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -92,6 +93,12 @@ Fd open_for(const std::string& path, int flags) {
   Fd fd(::open(path.empty() ? "/dev/null" : path.c_str(), flags | O_CLOEXEC, 0666));
   if (!fd) fail("open " + path);
   return fd;
+}
+
+std::string hex_port(int port) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%04X", port);
+  return text;
 }
 
 // The child's part: system calls only.
@@ -291,6 +298,18 @@ int free_port() {
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return port;
   }
   throw std::runtime_error("no free port on 127.0.0.1");
+}
+
+bool has_connections_to_close(int port) {
+  std::istringstream lines(read_file("/proc/net/tcp"));
+  std::string line;
+  for (std::getline(lines, line); std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string number, local, remote, state;
+    fields >> number >> local >> remote >> state;
+    if (state == "08" && local.ends_with(":" + hex_port(port))) return true;
+  }
+  return false;
 }
 
 }  // namespace cppfcgi::test
