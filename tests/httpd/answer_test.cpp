@@ -319,7 +319,7 @@ TEST_F(Answer, TheSameContentLengthTwiceIsOne) {
 // ---- streams ----
 
 TEST_F(Answer, AStreamComesAsItIsWritten) {
-  const TempFolder folder;
+  const Signals folder;
   for (const char* head : {"Content-Type: text/event-stream", "Content-Type: text/plain\nX-Accel-Buffering: no"}) {
     const std::string go = folder / ("go" + std::to_string(std::string(head).size()));
     HttpConnection connection(server().port());
@@ -336,7 +336,7 @@ TEST_F(Answer, AStreamComesAsItIsWritten) {
 
 TEST(Flush, StreamsEveryAnswerOfThePool) {
   ScriptedServer server("-processes 1 -flush");
-  const TempFolder folder;
+  const Signals folder;
   HttpConnection connection(server.port());
   const Script script = Script()
                             .read()

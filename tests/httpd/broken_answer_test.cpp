@@ -228,7 +228,7 @@ class CutAnswer : public testing::TestWithParam<CutCase> {
     return connection.receive();
   }
 
-  const TempFolder folder_;
+  const Signals folder_;
   const std::string seen_ = folder_ / "seen";
   static ScriptedServer* server_;
 };

@@ -37,7 +37,9 @@ class RequestBody : public testing::Test {
     server().check_log();
   }
   static ScriptedServer& server() { return *server_; }
-  static std::string reached() { return server().root() + "/reached"; }
+  std::string reached() const { return signals_ / "reached"; }
+
+  const Signals signals_;
   static ScriptedServer* server_;
 };
 ScriptedServer* RequestBody::server_ = nullptr;

@@ -13,6 +13,12 @@
 
 namespace cppfcgi::test {
 
+// Where workers, which run as another user, put and find the files that Script::touch and Script::wait_for name.
+class Signals : public TempFolder {
+ public:
+  Signals() : TempFolder("cppfcgi-signals", true) {}
+};
+
 class ScriptedServer : public HttpdServer {
  public:
   // `options.config` comes behind the pool's line.

@@ -14,11 +14,12 @@ namespace cppfcgi::test {
 
 namespace fs = std::filesystem;
 
-TempFolder::TempFolder(const std::string& prefix) {
+TempFolder::TempFolder(const std::string& prefix, bool is_for_all) {
   const char* base = std::getenv("TMPDIR");
   path_ = std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/" + prefix + "-XXXXXX";
   if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp " + path_ + ": " + std::strerror(errno));
-  if (::chmod(path_.c_str(), 0755) != 0) throw std::runtime_error("chmod " + path_ + ": " + std::strerror(errno));
+  if (::chmod(path_.c_str(), is_for_all ? 0777 : 0755) != 0)
+    throw std::runtime_error("chmod " + path_ + ": " + std::strerror(errno));
 }
 
 TempFolder::~TempFolder() {

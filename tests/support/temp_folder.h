@@ -9,7 +9,7 @@ namespace cppfcgi::test {
 
 class TempFolder {
  public:
-  explicit TempFolder(const std::string& prefix = "cppfcgi-test");
+  explicit TempFolder(const std::string& prefix = "cppfcgi-test", bool is_for_all = false);  // all may write in it, too
   ~TempFolder();
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
