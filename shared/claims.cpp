@@ -307,6 +307,17 @@ std::uint32_t Claims::in_flight(std::uint32_t slot, std::uint32_t generation) co
   return held;
 }
 
+std::vector<std::int32_t> Claims::holders(std::uint32_t slot, std::uint32_t generation) const {
+  std::vector<std::int32_t> pids;
+  for (const ClaimCell& cell : load_->slots[slot].cells) {
+    const std::uint64_t holder = cell.holder.load();
+    if (holder == 0 || static_cast<std::uint32_t>(holder) != generation) continue;
+    const auto pid = static_cast<std::int32_t>(holder >> 32);
+    if (std::find(pids.begin(), pids.end(), pid) == pids.end()) pids.push_back(pid);
+  }
+  return pids;
+}
+
 std::uint32_t Claims::waiting(std::uint32_t pool) const {
   const PoolLoad& load = load_->pools[pool];
   return std::min(load.tail.load() - load.head.load(), max_waiting);

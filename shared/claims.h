@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "shared/scoreboard.h"
 
@@ -66,6 +67,8 @@ class Claims {
 
   // Claims on this slot that are held now, by anybody, of this generation.
   std::uint32_t in_flight(std::uint32_t slot, std::uint32_t generation) const;
+  // The processes that hold them, each once; as Load says, which may be anything.
+  std::vector<std::int32_t> holders(std::uint32_t slot, std::uint32_t generation) const;
   std::uint32_t waiting(std::uint32_t pool) const;  // about; for statistics
 
  private:

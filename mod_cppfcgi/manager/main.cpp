@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,8 @@
 
 namespace cppfcgi {
 namespace {
+
+constexpr Duration last_orphans_take{200};
 
 struct Options {
   std::string config;
@@ -80,6 +83,8 @@ Result<Areas> map_areas(const Options& options) {
 // memory. The number of open files is raised, since each worker takes several; workers get the old limit back.
 Result<std::uint64_t> prepare_process() {
   prctl(PR_SET_DUMPABLE, 0);
+  prctl(PR_SET_CHILD_SUBREAPER,
+        1);  // what workers leave behind is ours to reap: process 1 of a container may not do it
   signal(SIGPIPE, SIG_IGN);
   if (chdir("/") < 0) return posix_error("chdir /", errno);
   for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
@@ -138,10 +143,8 @@ class Program {
     auto source = watch_source(**loop, manager);
     if (!source) return source.error();
 
-    while (!manager.is_over()) {
-      (*loop)->turn(manager.next_deadline());
-      manager.turn();
-    }
+    while (!manager.is_over()) turn(**loop, manager, manager.next_deadline());
+    await_orphans(**loop, manager);
     manager.clean_up();
     areas->directory->manager_pid.store(0);
     log_.notice("ended");
@@ -153,6 +156,18 @@ class Program {
     std::unique_ptr<ControlLink> link;
     std::unique_ptr<ConfigFile> file;
   };
+
+  void turn(Loop& loop, Manager& manager, std::optional<Time> deadline) {
+    loop.turn(deadline);
+    manager.turn();
+    if (has_orphans_) has_orphans_ = manager.reap_orphans();
+  }
+
+  // The last that were killed with their workers are about to end.
+  void await_orphans(Loop& loop, Manager& manager) {
+    const Time until = std::chrono::steady_clock::now() + last_orphans_take;
+    while (waitpid(-1, nullptr, WNOHANG) >= 0 && std::chrono::steady_clock::now() < until) turn(loop, manager, until);
+  }
 
   Result<Source> watch_source(Loop& loop, Manager& manager) {
     Source source;
@@ -176,14 +191,16 @@ class Program {
   Result<Loop::Watch> watch_signals(Loop& loop, Manager& manager) {
     sigset_t wanted;
     sigemptyset(&wanted);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&wanted, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&wanted, signal);
     sigprocmask(SIG_BLOCK, &wanted, nullptr);
     signals_.reset(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) return posix_error("signalfd", errno);
     return loop.watch(signals_.get(), EPOLLIN, [this, &manager](std::uint32_t) {
       signalfd_siginfo info{};
       while (read(signals_.get(), &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo != SIGHUP) {
+        if (info.ssi_signo == SIGCHLD) {
+          has_orphans_ = true;
+        } else if (info.ssi_signo != SIGHUP) {
           log_.notice("signal {}: ending all workers", info.ssi_signo);
           manager.shut_down();
         } else if (file_ != nullptr) {
@@ -207,6 +224,7 @@ class Program {
   Fd signals_;
   Fd nudge_;
   ConfigFile* file_ = nullptr;
+  bool has_orphans_ = false;
 };
 
 int check(const std::string& path) {

@@ -1,6 +1,7 @@
 #include "mod_cppfcgi/manager/manager.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -140,6 +141,21 @@ std::optional<Time> Manager::next_deadline() const {
   }
   if (is_ending_ && (!first || last_moment_ < *first)) first = last_moment_;
   return first;
+}
+
+bool Manager::has_worker(pid_t pid) const {
+  return std::any_of(pools_.begin(), pools_.end(),
+                     [pid](const auto& item) { return item.second.keeper->has_worker(pid); });
+}
+
+bool Manager::reap_orphans() {
+  siginfo_t ended{};
+  while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0) {
+    if (has_worker(ended.si_pid)) return true;  // its pidfd says so too, and its keeper wants to know how it ended
+    waitid(P_PID, static_cast<id_t>(ended.si_pid), &ended, WEXITED | WNOHANG);
+    ended = {};
+  }
+  return false;
 }
 
 void Manager::serve_waiting() {

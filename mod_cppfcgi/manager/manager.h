@@ -33,6 +33,10 @@ class Manager {
   std::optional<Time> next_deadline() const;
   void serve_waiting();
 
+  // What workers have started, and left when they ended, are our children then: takes note of those that have ended.
+  // True: look again after the next turn.
+  bool reap_orphans();
+
  private:
   struct Entry {
     std::unique_ptr<PoolKeeper> keeper;
@@ -42,6 +46,7 @@ class Manager {
   bool knows(std::uint64_t key) const;
   Result<std::unique_ptr<PoolKeeper>> open(const PoolConfig& config, const std::string& folder);
   void keep_left_pools(std::uint64_t number);
+  bool has_worker(pid_t pid) const;
 
   Surroundings around_;
   std::map<std::uint64_t, Entry> pools_;  // by PoolConfig::key

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "mod_cppfcgi/manager/process.h"
+
 namespace cppfcgi {
 namespace {
 
@@ -142,6 +144,11 @@ std::optional<Time> PoolKeeper::next_deadline() const {
 
 void PoolKeeper::serve_waiting() {
   if (around_.claims.waiting(rows_.pool) > 0) around_.claims.dispatch(rows_.pool, getpid());
+}
+
+bool PoolKeeper::has_worker(pid_t pid) const {
+  return std::any_of(places_.begin(), places_.end(),
+                     [pid](const Place& place) { return place.worker && place.worker->pid() == pid; });
 }
 
 // Carrying out an action may make the next thing happen, which has its turn then.
@@ -342,8 +349,11 @@ std::string PoolKeeper::name_of(std::uint32_t slot, pid_t pid) const {
   return fmt::format("worker {} (pid {}) of pool {}", slot, pid, config_.name);
 }
 
+// A process of httpd that was killed gives nothing back, and httpd's parent, which would do it instead, may be gone
+// too.
 bool PoolKeeper::has_claims(std::uint32_t slot) const {
-  return around_.claims.in_flight(rows_.first_slot + slot, pool_.state(slot).generation) > 0;
+  const auto holders = around_.claims.holders(rows_.first_slot + slot, pool_.state(slot).generation);
+  return std::any_of(holders.begin(), holders.end(), [](pid_t pid) { return is_alive(pid); });
 }
 
 }  // namespace cppfcgi

@@ -58,6 +58,7 @@ class PoolKeeper {
   bool is_over() const { return pool_.is_over(); }
   void serve_waiting();  // somebody waits: gives what is free
   const PoolConfig& config() const { return config_; }
+  bool has_worker(pid_t pid) const;
 
  private:
   struct Place {  // a slot, as the keeper holds it

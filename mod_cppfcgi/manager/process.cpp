@@ -50,6 +50,11 @@ bool has_ended(const Fd& pidfd) {
   return poll(&item, 1, 0) == 1;
 }
 
+bool is_alive(pid_t pid) {
+  const Fd pidfd = open_pidfd(pid);
+  return pidfd && !has_ended(pidfd);
+}
+
 void send_signal(const Fd& pidfd, int signal) { syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0); }
 
 void send_group_signal(const Fd& pidfd, int signal, std::optional<pid_t> unreaped_leader) {

@@ -19,6 +19,7 @@ std::optional<ProcessStat> read_process(pid_t pid);  // nullopt: there is none
 
 Fd open_pidfd(pid_t pid);  // empty: there is no such process
 bool has_ended(const Fd& pidfd);
+bool is_alive(pid_t pid);  // a zombie is not
 
 // To a process, and to the process group that it leads, without ever meaning another that got its number.
 void send_signal(const Fd& pidfd, int signal);

@@ -319,6 +319,21 @@ TEST(Manager, EndsAtTheGraceThoughAClaimIsHeldForEver) {
   EXPECT_LT(Clock::now() - start, 1s);
 }
 
+TEST(Manager, DoesNotWaitForTheClaimsOfTheDead) {
+  ManagerRig rig;
+  PoolConfig pool = rig.pool({"answer", "1"});
+  pool.stop_grace = 60s;
+  rig.configure({pool});
+  ASSERT_TRUE(rig.is_ready(pool));
+  Process holder({.command = {"sleep", "100"}});
+  const pid_t dead = holder.pid();
+  holder.kill();
+  ASSERT_TRUE(rig.claims().try_claim(*rig.row(pool), dead));
+  const auto start = Clock::now();
+  EXPECT_EQ(rig.end_manager(), 0);
+  EXPECT_LT(Clock::now() - start, 5s);
+}
+
 TEST(Manager, KillsWhatAWorkerHasStarted) {
   ManagerRig rig;
   const PoolConfig pool = rig.pool({"children", "3", "answer", "1"});
@@ -333,6 +348,25 @@ TEST(Manager, KillsWhatAWorkerHasStarted) {
   const auto more = children_of(rig.pid(pool));
   EXPECT_EQ(rig.end_manager(), 0);
   for (const pid_t child : more) EXPECT_TRUE(is_gone(child));
+}
+
+TEST(Manager, LeavesNoZombieOfWhatAWorkerHasStarted) {
+  ManagerRig rig;
+  const PoolConfig pool = rig.pool({"children", "3", "answer", "1"});
+  rig.configure({pool});
+  ASSERT_TRUE(rig.is_ready(pool));
+  for (int i = 0; i < 3; ++i) {
+    kill_worker(rig.pid(pool));
+    ASSERT_TRUE(wait_until([&] { return rig.state(pool).generation == static_cast<std::uint32_t>(i) + 2; }));
+    ASSERT_TRUE(rig.is_ready(pool));
+  }
+  const auto children = [&] { return run({"ps", "-o", "pid=", "--ppid", std::to_string(rig.manager())}).output; };
+  EXPECT_TRUE(wait_until([&] {
+    const std::string text = children();
+    return std::count(text.begin(), text.end(), '\n') == 1;
+  })) << "not its worker alone:\n"
+      << children();
+  rig.allow("crashed: killed by signal 9");
 }
 
 TEST(Manager, SurvivesALoadOfNonsense) {
