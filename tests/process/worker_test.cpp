@@ -124,12 +124,11 @@ TEST_P(WorkerWith, StreamsWhatIsFlushed) {
 
 TEST_P(WorkerWith, ARequestAbortedBeforeItRunsIsEndedWithoutRunning) {
   const WorkerProcess worker = wilful();
-  FastcgiClient busy = worker.connect();
-  for (std::uint16_t id = 1; id <= 4; ++id) busy.request(id, get_params("/?block=200"));
   FastcgiClient client = worker.connect();
-  client.request(1, get_params("/"));
-  client.abort(1);
-  const FastcgiAnswer answer = client.answer(1);
+  for (std::uint16_t id = 1; id <= 4; ++id) client.request(id, get_params("/?block=200"));
+  client.request(5, get_params("/"));
+  client.abort(5);
+  const FastcgiAnswer answer = client.answer(5);
   EXPECT_TRUE(answer.has_ended);
   EXPECT_EQ(answer.out, "");
 }
@@ -177,9 +176,11 @@ TEST_P(WorkerWith, ReceivesWhileItsAnswerIsNotRead) {
 TEST_P(WorkerWith, AnswersOthersWhileOneDoesNotRead) {
   const WorkerProcess worker = echo();
   FastcgiClient slow = worker.connect();
+  FastcgiClient other = worker.connect();
+  other.request(1, get_params("/body"), "here");
+  ASSERT_EQ(body_of(other.answer(1)), "here");
   slow.request(1, get_params("/bytes?n=50000000"));
   ASSERT_TRUE(slow.receive()) << "it is sending";
-  FastcgiClient other = worker.connect();
   std::string names, question;
   append_pair(names, {"FCGI_MAX_REQS", ""});
   append_record(question, RecordType::get_values, 0, names);
@@ -200,6 +201,21 @@ TEST_P(WorkerWith, QueuesWhatIsBeyondItsThreads) {
     clients.back().request(1, get_params("/?block=20"));
   }
   for (FastcgiClient& client : clients) EXPECT_EQ(body_of(client.answer(1)), "blocked\n");
+}
+
+// Another that shares the socket may be free.
+TEST_P(WorkerWith, AcceptsNobodyWhileAllItsThreadsAreBusy) {
+  const WorkerProcess worker = echo();
+  FastcgiClient busy = worker.connect();
+  for (std::uint16_t id = 1; id <= std::stoi(GetParam()); ++id) {
+    busy.request(id, get_params("/stream?n=2&ms=60000"));
+    ASSERT_TRUE(busy.receive()) << "it runs";
+  }
+  FastcgiClient waiting = worker.connect();
+  waiting.request(1, get_params("/body"), "waiting");
+  EXPECT_FALSE(waiting.receive(Milliseconds(100)));
+  busy.abort(1);
+  EXPECT_EQ(body_of(waiting.answer(1)), "waiting");
 }
 
 // ---- requests that end early ----

@@ -4,6 +4,7 @@
 #include <cppfcgi/worker.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -35,7 +36,7 @@ class Database {
     handle_.reset(opened);
     if (code != SQLITE_OK) throw std::runtime_error("cannot open " + path + ": " + sqlite3_errmsg(opened));
     sqlite3_busy_timeout(opened, busy_timeout_ms);
-    run("PRAGMA journal_mode = WAL");  // readers do not wait for the one who writes
+    use_write_ahead_log();
     run("PRAGMA synchronous = NORMAL");
     run("CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, at TEXT NOT NULL DEFAULT (datetime('now')),"
         " name TEXT NOT NULL, message TEXT NOT NULL)");
@@ -45,6 +46,18 @@ class Database {
   std::runtime_error error() const { return std::runtime_error(std::string("SQLite: ") + sqlite3_errmsg(get())); }
 
  private:
+  // With it, readers do not wait for the one who writes. The change waits for nobody, though, whatever the busy timeout
+  // says: when several workers start on a new file, all but one must try again.
+  void use_write_ahead_log() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(busy_timeout_ms);
+    for (;;) {
+      const int code = sqlite3_exec(get(), "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
+      if (code == SQLITE_OK) return;
+      if (code != SQLITE_BUSY || std::chrono::steady_clock::now() > deadline) throw error();
+      sqlite3_sleep(5);
+    }
+  }
+
   void run(const char* sql) {
     if (sqlite3_exec(get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK) throw error();
   }

@@ -18,17 +18,21 @@ namespace {
 }
 
 // A file without a name: it is gone with its descriptor, however the worker ends.
-int open_unnamed_file() {
-  const char* wished = std::getenv("TMPDIR");
-  const std::string folder = wished != nullptr && *wished != '\0' ? wished : "/var/tmp";
+int open_unnamed_file_in(const std::string& folder) {
   const int file = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (file >= 0) return file;
-  if (errno != EOPNOTSUPP && errno != EISDIR) fail("temporary file in " + folder, errno);
+  if (file >= 0 || (errno != EOPNOTSUPP && errno != EISDIR)) return file;
   std::string name = folder + "/cppfcgi-body-XXXXXX";  // a file system that knows no unnamed files
   const int named = mkostemp(name.data(), O_CLOEXEC);
-  if (named < 0) fail("temporary file " + name, errno);
-  unlink(name.c_str());
+  if (named >= 0) unlink(name.c_str());
   return named;
+}
+
+int open_unnamed_file() {
+  const char* const wished = std::getenv("TMPDIR");
+  const std::string folder = wished != nullptr && *wished != '\0' ? wished : "/var/tmp";
+  const int file = open_unnamed_file_in(folder);
+  if (file < 0) fail("temporary file in " + folder, errno);
+  return file;
 }
 
 void write_all(int file, std::span<const std::byte> bytes) {

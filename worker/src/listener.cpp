@@ -87,6 +87,10 @@ Result<Listener> Listener::inherit() {
   Listener listener;
   listener.socket_.reset(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
   if (!listener.socket_) return posix_error("duplicate the listening socket", errno);
+  // Programs that the application starts must not hold the socket: connections to it would wait for them.
+  const Fd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!nothing || dup2(nothing.get(), STDIN_FILENO) < 0)
+    return posix_error("put /dev/null in descriptor 0's place", errno);
   return listener;
 }
 
@@ -170,6 +174,7 @@ Listener::Accepted Listener::accept() {
   Accepted accepted;
   accepted.connection.reset(accept4(get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!accepted.connection) {
+    accepted.error = errno;
     const bool is_exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
     if (is_exhausted) accepted.outcome = Outcome::exhausted;
     return accepted;

@@ -26,10 +26,12 @@ class Listener {
   // It was opened here: nobody else accepts on it.
   bool is_own() const { return is_own_; }
 
-  // refused: from an address that is not allowed; exhausted: no descriptor or memory is left, and it still waits.
+  // refused: from an address that is not allowed; exhausted: no descriptor or memory is left (`error`), and it still
+  // waits.
   enum class Outcome { accepted, none, refused, exhausted };
   struct Accepted {
     Outcome outcome = Outcome::none;
+    int error = 0;
     Fd connection;
   };
   // Never blocks: others may share the socket and have been faster.

@@ -12,7 +12,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <utility>
 
 #include "worker/src/log.h"
 
@@ -22,7 +24,7 @@ namespace {
 constexpr unsigned spare_connections = 1'000;  // beyond the threads: web servers keep connections that are idle
 constexpr std::size_t receive_bytes = std::size_t{64} << 10;
 constexpr std::size_t events_per_turn = 16;
-constexpr int retry_listening_ms = 100;  // after descriptors ran out
+constexpr int retry_accepting_ms = 100;  // after descriptors ran out
 
 // How many connections this process can hold, with descriptors left for the application.
 unsigned connection_limit(unsigned threads) {
@@ -62,7 +64,7 @@ Result<void> Server::prepare() {
   loop_thread_ = std::this_thread::get_id();
   watch_listener(true);
   guard_ = std::make_unique<Guard>(*this, options_.grace);
-  if (const auto started = guard_->start(); !started) return started;
+  if (auto started = guard_->start(); !started) return started;
   if (runs_handlers_in_loop()) return {};
   for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { handler_thread(); });
   return {};
@@ -71,9 +73,9 @@ Result<void> Server::prepare() {
 void Server::run() {
   tell_ready();
   for (;;) {
-    turn(is_listening_ || is_draining_ ? -1 : retry_listening_ms);
-    if (!is_draining_) watch_listener(true);
+    turn(is_full_ ? retry_accepting_ms : -1);
     if (runs_handlers_in_loop()) serve_queue();
+    if (!is_draining_ && !is_busy()) watch_listener(true);
     if (!must_stop_.load(std::memory_order_relaxed)) continue;
     start_draining();
     if (live() == 0) break;
@@ -103,7 +105,7 @@ void Server::turn(int timeout_ms) {
   for (int i = 0; i < count; ++i) {
     void* const about = events[static_cast<std::size_t>(i)].data.ptr;
     if (about == &listener_) {
-      accept_one();
+      on_listener();
     } else if (about == &wake_) {
       eventfd_t ignored = 0;
       eventfd_read(wake_.get(), &ignored);
@@ -116,16 +118,29 @@ void Server::turn(int timeout_ms) {
   is_turning_ = false;
 }
 
+// A worker that has no thread to spare accepts nobody: others may share the socket, and have one. (So no EPOLLEXCLUSIVE
+// either: it might wake the busy alone.)
+void Server::on_listener() {
+  if (is_busy()) {
+    watch_listener(false);
+    is_declining_.store(true);
+    if (is_busy()) return;  // whoever ends its handler now knows
+    is_declining_.store(false);
+    watch_listener(true);
+  }
+  accept_one();
+}
+
 // False: none waits, or none can be taken now.
 bool Server::accept_one() {
-  if (connections_.size() >= capacity_.connections && !make_room()) {
+  const bool has_room = connections_.size() < capacity_.connections || make_room();
+  Listener::Accepted accepted;
+  if (has_room) accepted = listener_.accept();
+  is_full_ = !has_room || (accepted.outcome == Listener::Outcome::exhausted && !make_room());
+  if (is_full_) {
+    if (accepted.error != 0)
+      log_line(std::string("cannot accept another connection yet: ") + std::strerror(accepted.error));
     watch_listener(false);
-    return false;
-  }
-  Listener::Accepted accepted = listener_.accept();
-  if (accepted.outcome == Listener::Outcome::exhausted) {
-    log_line("no descriptor or memory is left for another connection; it waits until one ends");
-    if (!make_room()) watch_listener(false);
   }
   if (accepted.outcome != Listener::Outcome::accepted) return accepted.outcome == Listener::Outcome::refused;
   const auto place = connections_.insert(
@@ -182,21 +197,24 @@ void Server::apply(Connection& connection, Connection::Next next) {
 void Server::watch(Connection& connection, std::uint32_t events) {
   if (connection.is_watched && connection.watched_events == events) return;
   epoll_event event{.events = events, .data = {.ptr = &connection}};
-  epoll_ctl(epoll_.get(), connection.is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, connection.get(), &event);
+  if (epoll_ctl(epoll_.get(), connection.is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, connection.get(), &event) < 0) {
+    log_line(posix_error("a connection is closed: epoll_ctl", errno).what);
+    return close(connection);
+  }
   connection.is_watched = true;
   connection.watched_events = events;
 }
 
 void Server::watch_new() {
-  for (const auto& connection : unwatched_) {
+  const auto fresh = std::exchange(unwatched_, {});
+  for (const auto& connection : fresh) {
     if (!connection->is_watched) watch(*connection, EPOLLIN);
   }
-  unwatched_.clear();
 }
 
 void Server::watch_listener(bool is_wanted) {
   if (is_wanted == is_listening_) return;
-  epoll_event event{.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.ptr = &listener_}};
+  epoll_event event{.events = EPOLLIN, .data = {.ptr = &listener_}};
   epoll_ctl(epoll_.get(), is_wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, listener_.get(), &event);
   is_listening_ = is_wanted;
 }
@@ -261,16 +279,19 @@ Task& Server::make_task(const std::shared_ptr<Connection>& connection, std::size
 }
 
 void Server::free_task(Task& task) {
+  const bool was_handed_over = task.is_handed_over();
   task.reset();
   {
     const std::lock_guard guard(lock_);
     spare_tasks_.push_back(&task);
   }
   live_.fetch_sub(1, std::memory_order_relaxed);
-  if (must_stop_.load(std::memory_order_relaxed)) wake();
+  if (was_handed_over) busy_.fetch_sub(1);
+  if (must_stop_.load(std::memory_order_relaxed) || (is_declining_.load() && is_declining_.exchange(false))) wake();
 }
 
 void Server::enqueue(Task& task) {
+  busy_.fetch_add(1);
   {
     const std::lock_guard guard(lock_);
     task.next_in_queue = nullptr;

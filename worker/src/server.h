@@ -58,6 +58,8 @@ class Server {
   using Clock = std::chrono::steady_clock;
 
   bool runs_handlers_in_loop() const { return options_.threads == 1; }
+  bool is_busy() const { return busy_.load() >= options_.threads; }
+  void on_listener();
   bool accept_one();
   bool make_room();
   void on_event(Connection& connection, std::uint32_t events);
@@ -92,8 +94,10 @@ class Server {
   bool is_admitting_ = true;
   bool is_draining_ = false;
   bool is_listening_ = false;  // epoll watches the listener
+  bool is_full_ = false;       // no connection can be accepted, for want of descriptors
   bool is_turning_ = false;
-  std::atomic<bool> is_lent_{false};  // the guard runs the loop
+  std::atomic<bool> is_declining_{false};  // connections wait until a handler ends
+  std::atomic<bool> is_lent_{false};       // the guard runs the loop
   std::atomic<bool> must_stop_{false};
   std::thread::id loop_thread_;
 
@@ -105,6 +109,7 @@ class Server {
   std::vector<std::unique_ptr<Task>> tasks_;
   std::vector<Task*> spare_tasks_;
   std::atomic<std::size_t> live_{0};  // tasks in use
+  std::atomic<std::size_t> busy_{0};  // of them, those that wait for a handler or run
   std::vector<std::thread> threads_;
 };
 

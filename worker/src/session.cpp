@@ -9,7 +9,7 @@
 namespace cppfcgi {
 namespace {
 
-constexpr std::size_t kept_block_bytes = std::size_t{256} << 10;  // more than this is given back when a request ends
+constexpr std::size_t kept_block_bytes = std::size_t{64} << 10;  // more than this is given back when a request ends
 
 std::optional<std::uint64_t> parse_length(std::string_view text) {
   std::uint64_t value = 0;

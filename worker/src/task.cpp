@@ -97,6 +97,9 @@ Connection::Next Task::run(const Handler& handler) {
     }
   } catch (const RequestStopped&) {
     is_whole = false;
+  } catch (const std::exception& failure) {
+    log_line(std::string("an answer is cut: ") + failure.what());
+    is_whole = false;
   }
   finish();
   return connection_->finished(!is_whole);

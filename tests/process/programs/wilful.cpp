@@ -10,6 +10,10 @@
 #include <thread>
 
 int main(int argc, char** argv) {
+  // Started before serve(), as libraries do: signals may come to it first.
+  std::jthread older([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  });
   return cppfcgi::serve(argc, argv, [](const cppfcgi::Request& request, cppfcgi::Response& response) {
     const std::string query(request.query());
     if (query.starts_with("block=")) {
