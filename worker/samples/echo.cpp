@@ -12,6 +12,7 @@
 #include <cppfcgi/worker.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,6 +111,8 @@ void crash(const Request& request, Response& response) {
     response.flush();
   }
   const std::string how = field(request.query(), "how");
+  const rlimit no_core{0, 0};  // it is no surprise
+  setrlimit(RLIMIT_CORE, &no_core);
   if (how == "abort") std::abort();
   if (how == "segv") raise(SIGSEGV);
   if (how == "kill") raise(SIGKILL);
