@@ -80,7 +80,8 @@ std::vector<pid_t> adopted_orphans();
 // A port on 127.0.0.1 where nobody listens now, outside the range that outgoing connections take theirs from.
 int free_port();
 
-// True while the server at this port of 127.0.0.1 has connections that its clients have closed and it has not (CLOSE_WAIT).
+// True while the server at this port of 127.0.0.1 has connections that its clients have closed and it has not
+// (CLOSE_WAIT).
 bool has_connections_to_close(int port);
 
 }  // namespace cppfcgi::test
