@@ -389,8 +389,11 @@ void Gateway::let_go(Conversation& conversation) {
   if (!claim_) return;
   const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
   Fd connection = std::move(conversation.connection().fd);
-  if (is_kept) child_.connections.keep(claim_->slot, claim_->worker.generation, std::move(connection));
-  connection.reset();
+  if (is_kept) {
+    child_.connections.keep(claim_->slot, claim_->worker.generation, std::move(connection));
+  } else {
+    connection.reset();
+  }
   claim_.release();
 }
 
