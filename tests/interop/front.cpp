@@ -213,14 +213,14 @@ class Supervised : public Front {
 }  // namespace
 
 static std::string fcgid_folder(const TempFolder& folder) {
-  const std::string own = folder / "fcgid";
+  std::string own = folder / "fcgid";
   std::filesystem::create_directory(own);
   std::filesystem::permissions(own, std::filesystem::perms::all);  // its processes make their sockets as httpd's user
   return own;
 }
 
 HttpdOptions fcgid_options(const TempFolder& folder, const std::string& config) {
-  const auto own = fcgid_folder(folder);
+  auto own = fcgid_folder(folder);
   return {.modules = {"fcgid"},
           .has_cppfcgi = false,
           .config = "FcgidIPCDir " + own + "\nFcgidProcessTableFile " + own +

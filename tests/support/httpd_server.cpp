@@ -273,7 +273,9 @@ void HttpdServer::finish(int signal) {
   remember_processes();
   const auto parent = process_id(pid_);
   // Its event MPM now and then crashes, all by itself, when it is stopped while it closes a client's connection.
-  wait_until([&] { return !has_connections_to_close(port_); }, Milliseconds(500));
+  const std::vector<pid_t> children = httpd_children();
+  wait_until([&] { return !has_connections_to_close(port_) && std::ranges::all_of(children, is_at_rest); },
+             Milliseconds(500));
   if (parent) ::kill(pid_, signal);
   const bool ended =
       wait_until([&] { return !process_.is_running() && (!parent || !is_alive(*parent)); }, Milliseconds(25'000));

@@ -312,4 +312,14 @@ bool has_connections_to_close(int port) {
   return false;
 }
 
+bool is_at_rest(pid_t pid) {
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    const std::string stat = read_file(task.path() / "stat");
+    const auto name_end = stat.rfind(") ");
+    if (name_end != std::string::npos && stat[name_end + 2] != 'S') return false;
+  }
+  return true;
+}
+
 }  // namespace cppfcgi::test

@@ -84,4 +84,7 @@ int free_port();
 // (CLOSE_WAIT).
 bool has_connections_to_close(int port);
 
+// True while no thread of the process runs or could.
+bool is_at_rest(pid_t pid);
+
 }  // namespace cppfcgi::test
