@@ -13,8 +13,6 @@
 namespace cppfcgi {
 namespace {
 
-constexpr std::size_t max_descriptors = 4;
-
 struct Head {  // what stands before the text in a packet
   std::uint32_t kind;
   std::uint32_t text_bytes;
@@ -38,13 +36,13 @@ std::vector<Fd> take_descriptors(msghdr& packet) {
 }  // namespace
 
 Result<void> send_message(int socket, const Message& message) {
-  if (message.text.size() > max_message_text_bytes || message.descriptors.size() > max_descriptors) {
+  if (message.text.size() > max_message_text_bytes || message.descriptors.size() > max_message_descriptors) {
     return Error{EMSGSIZE, "control message: more than " + std::to_string(max_message_text_bytes) +
-                               " bytes of text, or than " + std::to_string(max_descriptors) + " descriptors"};
+                               " bytes of text, or than " + std::to_string(max_message_descriptors) + " descriptors"};
   }
   Head head{static_cast<std::uint32_t>(message.kind), static_cast<std::uint32_t>(message.text.size()), message.number};
   std::array<iovec, 2> parts{{{&head, sizeof head}, {const_cast<char*>(message.text.data()), message.text.size()}}};
-  alignas(cmsghdr) char control[CMSG_SPACE(max_descriptors * sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(max_message_descriptors * sizeof(int))] = {};
   msghdr packet{.msg_iov = parts.data(), .msg_iovlen = parts.size()};
   if (!message.descriptors.empty()) {
     packet.msg_control = control;
@@ -75,7 +73,7 @@ Result<Message> receive_message(int socket, std::chrono::milliseconds timeout) {
   Head head{};
   std::array<char, max_message_text_bytes> text;
   std::array<iovec, 2> parts{{{&head, sizeof head}, {text.data(), text.size()}}};
-  alignas(cmsghdr) char control[CMSG_SPACE(max_descriptors * sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(max_message_descriptors * sizeof(int))];
   msghdr packet{
       .msg_iov = parts.data(), .msg_iovlen = parts.size(), .msg_control = control, .msg_controllen = sizeof control};
   const ssize_t got = recvmsg(socket, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

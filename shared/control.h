@@ -14,8 +14,8 @@
 namespace cppfcgi {
 
 enum class MessageKind : std::uint32_t {
-  configure =
-      1,  // to the manager; descriptors: the JSON of a Configuration (memfd), and the error log to write to from now on
+  configure = 1,  // to the manager; descriptors: the JSON of a Configuration (memfd), the error log to write to from
+                  // now on, and those that PoolConfig::log counts (1: the first of these)
   configured = 2,  // from it: `number` is in force, every pool has its row in the directory
   refused = 3,     // from it: `number` is not; text says why
   generation_ended =
@@ -30,6 +30,8 @@ struct Message {
 };
 
 inline constexpr std::size_t max_message_text_bytes = 4'000;
+inline constexpr std::size_t max_message_descriptors = 200;  // the kernel takes 253
+inline constexpr std::size_t max_pool_logs = max_message_descriptors - 2;
 
 Result<void> send_message(int socket, const Message& message);  // does not block; SIGPIPE never
 // Error with code 0: the other end has closed. ETIMEDOUT: nothing came in time (0 ms: do not wait).

@@ -1,6 +1,7 @@
 #include "shared/pool_config.h"
 
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "shared/scoreboard.h"
@@ -12,7 +13,9 @@ using Json = nlohmann::json;
 using std::chrono::milliseconds;
 
 constexpr std::int64_t max_delay_ms = 86'400'000;
+constexpr std::int64_t max_lifetime_ms = 365 * max_delay_ms;
 constexpr std::int64_t max_processes = 1'024;
+constexpr std::int64_t max_count = std::int64_t{1} << 50;
 
 // ---- strings: JSON knows UTF-8 only, while paths and variables are bytes. What is not UTF-8 is written {"hex":
 // "2f73…"}. ----
@@ -74,10 +77,17 @@ class Members {
     to = static_cast<Number>(value->get<std::int64_t>());
   }
 
-  void delay(const char* name, milliseconds& to) {
+  void delay(const char* name, milliseconds& to, std::int64_t most_ms = max_delay_ms) {
     std::int64_t count = to.count();
-    number(name, count, 0, max_delay_ms);
+    number(name, count, 0, most_ms);
     to = milliseconds(count);
+  }
+
+  void flag(const char* name, bool& to) {
+    const Json* value = find(name);
+    if (value == nullptr) return;
+    if (!value->is_boolean()) return fail(name, value->dump() + " is neither true nor false");
+    to = value->get<bool>();
   }
 
   const Json* find(const char* name) {
@@ -139,6 +149,14 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.delay("min_server_life_ms", pool.min_server_life);
   members.delay("ready_timeout_ms", pool.ready_timeout);
   members.delay("stop_grace_ms", pool.stop_grace);
+  members.number("max_requests", pool.max_requests, 0, max_count);
+  members.delay("max_lifetime_ms", pool.max_lifetime, max_lifetime_ms);
+  members.number("max_rss_bytes", pool.max_rss_bytes, 0, max_count);
+  members.delay("probe_interval_ms", pool.probe_interval);
+  members.flag("follows_program", pool.follows_program);
+  members.text("deploy_check", pool.deploy_check);
+  members.text("mount", pool.mount);
+  members.number("log", pool.log, 0, max_pools);
   members.text("scope", pool.scope);
   members.refuse_others();
   if (!pool.program.starts_with('/')) members.fail("program", "\"" + pool.program + "\" is not an absolute path");
@@ -174,23 +192,35 @@ class Hash {
   std::uint64_t state_ = 0xcbf29ce484222325;
 };
 
+// Pools that are alike are one; pools that only look so to the scoreboard would be taken for each other.
+void refuse_ambiguous(const std::vector<PoolConfig>& pools, Members& members) {
+  std::map<std::uint64_t, std::size_t> places;
+  for (std::size_t i = 0; i < pools.size(); ++i) {
+    const auto [place, is_new] = places.emplace(pools[i].key(), i);
+    if (is_new || pools[place->second] == pools[i]) continue;
+    members.fail("pools[" + std::to_string(i) + "]", "has the program, arguments, scope and processes of pools[" +
+                                                         std::to_string(place->second) +
+                                                         "], and other settings: give it another scope");
+  }
+}
+
 }  // namespace
 
-// Everything but the name, which is for people.
 std::uint64_t PoolConfig::key() const {
   Hash hash;
   hash.add(program);
   hash.add(arguments);
-  hash.add(environment);
-  hash.add(processes);
-  hash.add(listen_queue_depth);
-  hash.add(static_cast<std::uint64_t>(priority));
-  hash.add(init_start_delay);
-  hash.add(restart_delay);
-  hash.add(min_server_life);
-  hash.add(ready_timeout);
-  hash.add(stop_grace);
   hash.add(scope);
+  hash.add(std::uint64_t{processes});
+  return hash.value();
+}
+
+std::uint64_t PoolConfig::worker_key() const {
+  Hash hash;
+  hash.add(program);
+  hash.add(arguments);
+  hash.add(environment);
+  hash.add(static_cast<std::uint64_t>(priority));
   return hash.value();
 }
 
@@ -214,6 +244,14 @@ std::string to_json(const Configuration& configuration) {
                      {"min_server_life_ms", pool.min_server_life.count()},
                      {"ready_timeout_ms", pool.ready_timeout.count()},
                      {"stop_grace_ms", pool.stop_grace.count()},
+                     {"max_requests", pool.max_requests},
+                     {"max_lifetime_ms", pool.max_lifetime.count()},
+                     {"max_rss_bytes", pool.max_rss_bytes},
+                     {"probe_interval_ms", pool.probe_interval.count()},
+                     {"follows_program", pool.follows_program},
+                     {"deploy_check", to_value(pool.deploy_check)},
+                     {"mount", to_value(pool.mount)},
+                     {"log", pool.log},
                      {"scope", to_value(pool.scope)}});
   }
   return Json{{"socket_folder", to_value(configuration.socket_folder)}, {"pools", pools}}.dump();
@@ -245,7 +283,9 @@ Result<Configuration> configuration_from_json(std::string_view text) {
   std::size_t slots = 0;
   for (const PoolConfig& pool : configuration.pools) slots += pool.processes;
   if (configuration.pools.size() > max_pools) members.fail("pools", "are more than " + std::to_string(max_pools));
-  if (slots > max_slots) members.fail("pools", "have more than " + std::to_string(max_slots) + " processes together");
+  if (slots > max_workers)
+    members.fail("pools", "have more than " + std::to_string(max_workers) + " processes together");
+  refuse_ambiguous(configuration.pools, members);
   if (error) return *error;
   return configuration;
 }

@@ -25,11 +25,22 @@ struct PoolConfig {
       0};  // a worker that died younger than this died early; 0: only before it was ready
   std::chrono::milliseconds ready_timeout{1'000};  // a worker silent for this long counts as ready, capacity 1
   std::chrono::milliseconds stop_grace{2'000};     // from SIGTERM to SIGKILL
+  std::uint64_t max_requests = 0;                  // then a worker is replaced; 0: never
+  std::chrono::milliseconds max_lifetime{0};       // likewise
+  std::uint64_t max_rss_bytes = 0;                 // likewise, of resident memory
+  std::chrono::milliseconds probe_interval{0};     // an idle worker is asked for its capacity this often; 0: never
+  bool follows_program = false;                    // when the program's file changes, it replaces the workers
   std::string
-      scope;  // who shares it: "" for the whole server, else the virtual host's name and port; part of the identity
+      deploy_check;       // path (and query) of a request that its first worker must answer with 2xx before; "": none
+  std::string mount;      // where the application stands, for deploy_check: "" or "/prefix"
+  std::uint32_t log = 0;  // where its lines go: 0 is the manager's own log, n the n-th of those sent along
+  std::string scope;      // who shares it: "" for the whole server, else the virtual host's name and port
 
-  // Identity: two configurations with the same key are the same pool, which keeps its workers over a restart. Never 0.
+  // Identity: program, arguments, scope and number of workers. Two configurations with the same key are the same pool,
+  // over a restart too. Never 0.
   std::uint64_t key() const;
+  // What a worker is made of. The same: it may stay, whatever else has changed. Else it is replaced. Never 0.
+  std::uint64_t worker_key() const;
   friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
 

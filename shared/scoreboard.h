@@ -15,12 +15,14 @@
 namespace cppfcgi {
 
 inline constexpr std::uint32_t max_pools = 256;
-inline constexpr std::uint32_t max_slots = 4096;  // of all pools together
+inline constexpr std::uint32_t max_workers = 4096;                   // of all pools together, successors not counted
+inline constexpr std::uint32_t max_slots = max_workers + max_pools;  // each pool has one more than workers, see Pool
 inline constexpr std::uint32_t max_capacity =
     64;  // claims that one worker can hold; a worker that says more counts as this
 inline constexpr std::uint32_t max_waiting = 1024;  // requests that wait in one pool's queue, at most
+inline constexpr std::uint32_t max_poisons = 512;   // requests that are under suspicion at the same time
 inline constexpr std::uint32_t layout_version =
-    1;  // of both areas; a manager and a module that differ refuse each other
+    2;  // of both areas; a manager and a module that differ refuse each other
 
 // Where a worker stands. Why it is there is the manager's own knowledge.
 enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
@@ -61,6 +63,8 @@ struct SlotRow {
   Shared<std::int32_t> pid{0};     // 0: no worker
   Shared<std::uint32_t> starts{0};
   Shared<std::uint64_t> start_time{0};  // field 22 of /proc/<pid>/stat: tells the process from a later one with its pid
+  Shared<std::uint64_t> made_of{0};     // PoolConfig::worker_key that the worker was started with
+  Shared<std::uint64_t> recycle_at{0};  // nudge when SlotLoad::requests reaches it; 0: never
 };
 
 struct PoolRow {
@@ -68,6 +72,8 @@ struct PoolRow {
       0};  // PoolConfig::key; 0: a free row. Written last when a row is filled, first when it is freed.
   Shared<std::uint32_t> first_slot{0};
   Shared<std::uint32_t> slot_count{0};
+  Shared<std::uint32_t> refuses_for{
+      0};  // seconds until the next try: the breaker is open and no worker serves; 0: not so
 };
 
 struct Directory {
@@ -91,6 +97,9 @@ struct alignas(64) SlotLoad {
   ClaimCell cells[max_capacity];
   Shared<std::uint64_t> requests{0};  // fetch_add by children
   Shared<std::uint64_t> failures{0};  // exchanges that ended without a whole answer; fetch_add by children
+  // generation << 32 | requests whose time passed in that worker and that it has not ended since: nudge. Nobody claims
+  // it meanwhile. CAS by children.
+  Shared<std::uint64_t> late{0};
 };
 
 // One waiting request. The low half is a futex: the waiter sleeps on it, and who grants it a claim wakes it.
@@ -107,8 +116,17 @@ struct alignas(64) PoolLoad {
   WaiterCell waiters[max_waiting];
 };
 
+// A request that workers died of. See core/poison.h.
+struct PoisonRow {
+  Shared<std::uint64_t> fingerprint{0};  // 0: a free row
+  Shared<std::uint64_t> deaths{0};       // in a row << 32 | seconds of the monotonic clock at the last
+};
+
 struct Load {
   Shared<std::uint32_t> version{0};
+  Shared<std::uint32_t> poison_count{0};  // rows in use, about: 0 saves everybody the look
+  Shared<std::uint64_t> poison_seed{0};   // of the fingerprints; written once, before there are children
+  PoisonRow poisons[max_poisons];
   PoolLoad pools[max_pools];
   SlotLoad slots[max_slots];
 };

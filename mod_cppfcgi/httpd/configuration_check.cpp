@@ -73,6 +73,7 @@ void complete_pools(const server_rec* main_server) {
       if (const int number = ++hosts_with_scope[scope]; number > 1) scope += " #" + std::to_string(number);
     }
     settings.pool.scope = scope;
+    settings.pool.mount = settings.mount;
     settings.pool.name = settings.pool.program;
     if (server->is_virtual && server->server_hostname)
       settings.pool.name += std::string(" of ") + server->server_hostname;
@@ -85,12 +86,12 @@ void check_totals(const server_rec* main_server, Mistakes& mistakes) {
   for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) {
     if (++pools == max_pools + 1)
       mistakes.add(settings, "one FastCgiServer too many; accepted: at most " + std::to_string(max_pools));
-    const bool fitted = processes <= max_slots;
+    const bool fitted = processes <= max_workers;
     processes += settings.pool.processes;
-    if (fitted && processes > max_slots)
+    if (fitted && processes > max_workers)
       mistakes.add(settings, "-processes " + std::to_string(settings.pool.processes) +
                                  ": brings the total of all pools to " + std::to_string(processes) +
-                                 "; accepted: at most " + std::to_string(max_slots) + " together");
+                                 "; accepted: at most " + std::to_string(max_workers) + " together");
   });
 }
 

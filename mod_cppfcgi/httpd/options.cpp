@@ -162,10 +162,63 @@ Result<void> apply_pass_header(Parse& parse) {
   return {};
 }
 
+// "64M": what mod_fastcgi's users know from LimitRequestBody's likes; the units are powers of 1024.
+Result<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t low) {
+  struct Unit {
+    std::string_view name;
+    unsigned shift;
+  };
+  constexpr std::array<Unit, 4> units = {{{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}}};
+  constexpr std::uint64_t most = std::uint64_t{1} << 50;
+  const std::string accepted =
+      "accepted: bytes, or a whole number with K, M or G, from " + std::to_string(low >> 20) + "M on";
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const auto number = parse_digits(text.substr(0, digits));
+  const auto unit = std::find_if(units.begin(), units.end(),
+                                 [&](const Unit& u) { return equal_ignoring_case(u.name, text.substr(digits)); });
+  if (!number || unit == units.end()) return Error{0, "not a size; " + accepted};
+  if (*number > most >> unit->shift || *number << unit->shift < low) return Error{0, "out of range; " + accepted};
+  return *number << unit->shift;
+}
+
+// mod_fastcgi has the flag -autoUpdate, and ends the workers of the old program first; `roll` is what it means here.
+Result<void> apply_deploy(Parse& parse) {
+  const bool rolls = equal_ignoring_case(parse.value, "roll");
+  if (!rolls && !equal_ignoring_case(parse.value, "none")) return Error{0, "unknown; accepted: roll, none"};
+  parse.settings.pool.follows_program = rolls;
+  return {};
+}
+
+Result<void> apply_deploy_check(Parse& parse) {
+  const bool is_path = parse.value.starts_with('/') && std::all_of(parse.value.begin(), parse.value.end(), [](char c) {
+                         return static_cast<unsigned char>(c) > ' ' && c != '\x7f' && c != '#';
+                       });
+  if (!is_path) return Error{0, "not a path; accepted: a path like /health, and a query if need be"};
+  parse.settings.pool.deploy_check = parse.value;
+  return {};
+}
+
+Result<void> apply_max_requests(Parse& parse) {
+  const auto count = parse_count(parse.value, 0, std::numeric_limits<std::uint32_t>::max());
+  if (!count) return count.error();
+  parse.settings.pool.max_requests = *count;
+  return {};
+}
+
+// 0 says none; a shorter time than a second would do nothing but start workers.
+Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low) {
+  const auto time = parse_time(text, milliseconds(0));
+  if (!time || time->count() == 0) return time;
+  return parse_time(text, low);
+}
+
 constexpr bool value = true, flag = false, once = false, repeated = true;
 
 constexpr std::array options = {
     Option{"-appConnTimeout", value, once, apply_app_conn_timeout},
+    Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
+    Option{"-deploy", value, once, apply_deploy},
+    Option{"-deploy-check", value, once, apply_deploy_check},
     Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
     Option{"-idle-timeout", value, once,
            [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},
@@ -174,15 +227,30 @@ constexpr std::array options = {
     Option{"-initial-env", value, repeated, apply_initial_env},
     Option{"-listen-queue-depth", value, once,
            [](Parse& p) { return assign(p.settings.pool.listen_queue_depth, parse_count(p.value, 1, 65'535)); }},
+    Option{"-max-lifetime", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.max_lifetime, parse_time_or_none(p.value, milliseconds(1'000)));
+           }},
+    Option{"-max-requests", value, once, apply_max_requests},
+    Option{
+        "-max-rss", value, once,
+        [](Parse& p) { return assign(p.settings.pool.max_rss_bytes, parse_bytes(p.value, std::uint64_t{1} << 20)); }},
     Option{"-min-server-life", value, once,
            [](Parse& p) { return assign(p.settings.pool.min_server_life, parse_time(p.value, milliseconds(0))); }},
     Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
     Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
     Option{"-pass-header", value, repeated, apply_pass_header},
     Option{"-priority", value, once, apply_priority},
+    Option{"-probe-interval", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.probe_interval, parse_time_or_none(p.value, milliseconds(100)));
+           }},
     Option{"-processes", value, once,
            [](Parse& p) { return assign(p.settings.pool.processes, parse_count(p.value, 1, 1'024)); }},
+    Option{"-request-timeout", value, once,
+           [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
     Option{"-restart-delay", value, once, apply_restart_delay},
+    Option{"-retries", value, once, [](Parse& p) { return assign(p.settings.retries, parse_count(p.value, 0, 10)); }},
 };
 
 // mod_fastcgi's other options, so that an old configuration is told what to do about them.
@@ -201,9 +269,6 @@ constexpr std::array later_options = {
     Later{"-host", "not yet available in this version: remove it; this server starts the workers itself"},
     Later{"-user", "not yet available in this version: remove it; workers run as httpd's User"},
     Later{"-group", "not yet available in this version: remove it; workers run as httpd's Group"},
-    Later{"-autoUpdate",
-          "not yet available in this version: remove it; end the workers (SIGTERM) after replacing the program, "
-          "and the new one is started"},
     Later{"-maxProcesses", for_static_count},
     Later{"-max-processes", for_static_count},
     Later{"-minProcesses", for_static_count},
@@ -308,6 +373,8 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     }
     if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
   }
+  if (!settings.pool.deploy_check.empty() && !settings.pool.follows_program)
+    return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
   if (settings.claim_timeout.count() == 0) settings.claim_timeout = settings.idle_timeout;
   return {};
 }

@@ -47,12 +47,12 @@ PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row
 
 Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroundings, const PoolConfig& config,
                                                      const std::string& socket_folder) {
-  const auto rows = surroundings.board.take(config.key(), config.processes);
+  const auto rows = surroundings.board.take(config.key(), config.processes + 1);
   if (!rows) {
     return Error{ENOSPC,
                  fmt::format("pool {}: no room for {} workers: at most {} pools with {} workers together, those that "
                              "still end included",
-                             config.name, config.processes, max_pools, max_slots)};
+                             config.name, config.processes, max_pools, max_workers)};
   }
   std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, {config.key(), *rows}, config, socket_folder));
   if (auto opened = keeper->open_sockets(); !opened) return opened.error();

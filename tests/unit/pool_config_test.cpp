@@ -24,6 +24,14 @@ Configuration everything() {
   pool.min_server_life = 13ms;
   pool.ready_timeout = 14ms;
   pool.stop_grace = 15ms;
+  pool.max_requests = 16;
+  pool.max_lifetime = 17ms;
+  pool.max_rss_bytes = std::uint64_t{5} << 30;
+  pool.probe_interval = 18ms;
+  pool.follows_program = true;
+  pool.deploy_check = "/health?deep=1";
+  pool.mount = "/app";
+  pool.log = 3;
   pool.scope = "a.example:80";
   return {.socket_folder = "/run/cppfcgi", .pools = {pool}};
 }
@@ -94,40 +102,87 @@ TEST(PoolConfig, RefusesMoreWorkersThanTheScoreboardHasRoomFor) {
   EXPECT_EQ(refusal(to_json(configuration)), "pools: have more than 4096 processes together");
 }
 
-TEST(PoolConfig, IsIdentifiedByAllButItsName) {
+using Change = std::function<void(PoolConfig&)>;
+
+const std::vector<Change> other_pools = {
+    [](PoolConfig& p) { p.program += "x"; },
+    [](PoolConfig& p) { p.arguments.push_back(""); },
+    [](PoolConfig& p) {
+      p.arguments = {"--threads4", ""};
+    },
+    [](PoolConfig& p) { ++p.processes; },
+    [](PoolConfig& p) { p.scope = ""; },
+};
+const std::vector<Change> other_workers = {
+    [](PoolConfig& p) { p.environment.pop_back(); },
+    [](PoolConfig& p) { ++p.priority; },
+};
+const std::vector<Change> other_policies = {
+    [](PoolConfig& p) { p.name = "another"; },
+    [](PoolConfig& p) { ++p.listen_queue_depth; },
+    [](PoolConfig& p) { p.init_start_delay += 1ms; },
+    [](PoolConfig& p) { p.restart_delay += 1ms; },
+    [](PoolConfig& p) { p.min_server_life += 1ms; },
+    [](PoolConfig& p) { p.ready_timeout += 1ms; },
+    [](PoolConfig& p) { p.stop_grace += 1ms; },
+    [](PoolConfig& p) { ++p.max_requests; },
+    [](PoolConfig& p) { p.max_lifetime += 1ms; },
+    [](PoolConfig& p) { ++p.max_rss_bytes; },
+    [](PoolConfig& p) { p.probe_interval += 1ms; },
+    [](PoolConfig& p) { p.follows_program = !p.follows_program; },
+    [](PoolConfig& p) { p.deploy_check = "/other"; },
+    [](PoolConfig& p) { p.mount = "/other"; },
+    [](PoolConfig& p) { ++p.log; },
+};
+
+TEST(PoolConfig, IsIdentifiedByWhatCannotChangeWhileItRuns) {
   const PoolConfig base = everything().pools[0];
-  const std::vector<std::function<void(PoolConfig&)>> changes = {
-      [](PoolConfig& p) { p.program += "x"; },
-      [](PoolConfig& p) { p.arguments.push_back(""); },
-      [](PoolConfig& p) {
-        p.arguments = {"--threads4", ""};
-      },
-      [](PoolConfig& p) { p.environment.pop_back(); },
-      [](PoolConfig& p) { ++p.processes; },
-      [](PoolConfig& p) { ++p.listen_queue_depth; },
-      [](PoolConfig& p) { ++p.priority; },
-      [](PoolConfig& p) { p.init_start_delay += 1ms; },
-      [](PoolConfig& p) { p.restart_delay += 1ms; },
-      [](PoolConfig& p) { p.min_server_life += 1ms; },
-      [](PoolConfig& p) { p.ready_timeout += 1ms; },
-      [](PoolConfig& p) { p.stop_grace += 1ms; },
-      [](PoolConfig& p) { p.scope = ""; },
-  };
   std::set<std::uint64_t> keys = {base.key()};
-  for (const auto& change : changes) {
+  for (const Change& change : other_pools) {
     PoolConfig changed = base;
     change(changed);
     EXPECT_TRUE(keys.insert(changed.key()).second) << "change " << keys.size() << " makes no difference";
   }
-  PoolConfig renamed = base;
-  renamed.name = "another";
-  EXPECT_EQ(renamed.key(), base.key());
+  for (const auto& changes : {other_workers, other_policies}) {
+    for (const Change& change : changes) {
+      PoolConfig changed = base;
+      change(changed);
+      EXPECT_EQ(changed.key(), base.key());
+      EXPECT_NE(changed, base);
+    }
+  }
+}
+
+TEST(PoolConfig, TellsWhetherAWorkerMayStay) {
+  const PoolConfig base = everything().pools[0];
+  std::set<std::uint64_t> keys = {base.worker_key()};
+  for (const Change& change : other_workers) {
+    PoolConfig changed = base;
+    change(changed);
+    EXPECT_TRUE(keys.insert(changed.worker_key()).second) << "change " << keys.size() << " makes no difference";
+  }
+  for (const Change& change : other_policies) {
+    PoolConfig changed = base;
+    change(changed);
+    EXPECT_EQ(changed.worker_key(), base.worker_key());
+  }
+}
+
+TEST(PoolConfig, RefusesPoolsThatAreTheSameAndAreNot) {
+  Configuration configuration = everything();
+  configuration.pools.push_back(configuration.pools[0]);
+  EXPECT_TRUE(configuration_from_json(to_json(configuration)));
+  configuration.pools.back().environment.clear();
+  EXPECT_EQ(
+      refusal(to_json(configuration)),
+      "pools[" + std::to_string(configuration.pools.size() - 1) +
+          "]: has the program, arguments, scope and processes of pools[0], and other settings: give it another scope");
 }
 
 TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {
   PoolConfig pool;
   pool.program = "/srv/a/app.fcgi";
-  EXPECT_EQ(socket_path("", pool.key(), 0), "/12a7fcdcc3aeac26.0");
+  EXPECT_EQ(socket_path("", pool.key(), 0), "/ef40b860bb88ab18.0");
 }
 
 TEST(PoolConfig, GivesEachSlotASocketOfItsOwn) {
