@@ -65,6 +65,11 @@ class Claims {
   // Takes back all that a dead process held or waited for; the number of claims freed.
   std::uint32_t sweep(std::int32_t dead_pid);
 
+  bool is_late(std::uint32_t slot, std::uint32_t generation) const {
+    const std::uint64_t word = load_->slots[slot].late.load();
+    return static_cast<std::uint32_t>(word >> 32) == generation && static_cast<std::uint32_t>(word) > 0;
+  }
+
   // Claims on this slot that are held now, by anybody, of this generation.
   std::uint32_t in_flight(std::uint32_t slot, std::uint32_t generation) const;
   // The processes that hold them, each once; as Load says, which may be anything.

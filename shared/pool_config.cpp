@@ -149,6 +149,7 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.delay("min_server_life_ms", pool.min_server_life);
   members.delay("ready_timeout_ms", pool.ready_timeout);
   members.delay("stop_grace_ms", pool.stop_grace);
+  members.delay("drain_grace_ms", pool.drain_grace);
   members.number("max_requests", pool.max_requests, 0, max_count);
   members.delay("max_lifetime_ms", pool.max_lifetime, max_lifetime_ms);
   members.number("max_rss_bytes", pool.max_rss_bytes, 0, max_count);
@@ -244,6 +245,7 @@ std::string to_json(const Configuration& configuration) {
                      {"min_server_life_ms", pool.min_server_life.count()},
                      {"ready_timeout_ms", pool.ready_timeout.count()},
                      {"stop_grace_ms", pool.stop_grace.count()},
+                     {"drain_grace_ms", pool.drain_grace.count()},
                      {"max_requests", pool.max_requests},
                      {"max_lifetime_ms", pool.max_lifetime.count()},
                      {"max_rss_bytes", pool.max_rss_bytes},

@@ -25,6 +25,7 @@ struct PoolConfig {
       0};  // a worker that died younger than this died early; 0: only before it was ready
   std::chrono::milliseconds ready_timeout{1'000};  // a worker silent for this long counts as ready, capacity 1
   std::chrono::milliseconds stop_grace{2'000};     // from SIGTERM to SIGKILL
+  std::chrono::milliseconds drain_grace{60'000};   // for a worker that is replaced to end what it works on
   std::uint64_t max_requests = 0;                  // then a worker is replaced; 0: never
   std::chrono::milliseconds max_lifetime{0};       // likewise
   std::uint64_t max_rss_bytes = 0;                 // likewise, of resident memory

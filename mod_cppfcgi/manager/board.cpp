@@ -12,6 +12,7 @@ std::optional<Board::Rows> Board::take(std::uint64_t key, std::uint32_t slot_cou
     if (row.key.load() != 0) continue;
     row.first_slot.store(*first);
     row.slot_count.store(slot_count);
+    row.refuses_for.store(0);
     row.key.store(key);
     return Rows{pool, *first, slot_count};
   }
@@ -36,7 +37,8 @@ void Board::give_back(const Rows& rows) {
   directory_.pools[rows.pool].key.store(0);
   for (std::uint32_t slot = rows.first_slot; slot < rows.first_slot + rows.slot_count; ++slot) {
     publish(slot, {.generation = entry(slot).state.generation});
-    publish_worker(slot, 0, 0);
+    publish_end(slot);
+    publish_recycling(slot, 0);
   }
 }
 
@@ -52,15 +54,16 @@ std::vector<Board::Found> Board::found() const {
 
 Board::Entry Board::entry(std::uint32_t slot) const {
   const SlotRow& row = directory_.slots[slot];
-  return {SlotState::unpack(row.state.load()), row.pid.load(), row.start_time.load()};
+  return {SlotState::unpack(row.state.load()), row.pid.load(), row.start_time.load(), row.made_of.load()};
 }
 
 void Board::publish(std::uint32_t slot, const SlotState& state) { directory_.slots[slot].state.store(state.pack()); }
 
-void Board::publish_worker(std::uint32_t slot, std::int32_t pid, std::uint64_t start_time) {
+void Board::publish_worker(std::uint32_t slot, std::int32_t pid, std::uint64_t start_time, std::uint64_t made_of) {
   SlotRow& row = directory_.slots[slot];
   row.pid.store(pid);
   row.start_time.store(start_time);
+  row.made_of.store(made_of);
   if (pid != 0) row.starts.fetch_add(1);
 }
 

@@ -36,12 +36,19 @@ class Board {
     SlotState state;
     std::int32_t pid = 0;
     std::uint64_t start_time = 0;
+    std::uint64_t made_of = 0;
   };
   Entry entry(std::uint32_t slot) const;
 
   void publish(std::uint32_t slot, const SlotState& state);
-  void publish_worker(std::uint32_t slot, std::int32_t pid,
-                      std::uint64_t start_time);  // before the state that goes with it
+  void publish_worker(std::uint32_t slot, std::int32_t pid, std::uint64_t start_time,
+                      std::uint64_t made_of);  // before the state that goes with it
+  void publish_end(std::uint32_t slot) { publish_worker(slot, 0, 0, 0); }
+
+  // The number of requests at which the slot's worker is due for a successor; 0: none.
+  void publish_recycling(std::uint32_t slot, std::uint64_t at) { directory_.slots[slot].recycle_at.store(at); }
+  std::uint64_t recycling(std::uint32_t slot) const { return directory_.slots[slot].recycle_at.load(); }
+  void publish_refusal(std::uint32_t pool, std::uint32_t seconds) { directory_.pools[pool].refuses_for.store(seconds); }
 
   void set_configuration(std::uint64_t number) { directory_.configuration.store(number); }
 

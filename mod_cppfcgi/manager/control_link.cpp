@@ -43,7 +43,7 @@ void ControlLink::receive() {
   }
 }
 
-void ControlLink::obey(const Message& message) {
+void ControlLink::obey(Message& message) {
   switch (message.kind) {
     case MessageKind::configure:
       return configure(message);
@@ -57,7 +57,7 @@ void ControlLink::obey(const Message& message) {
             static_cast<std::uint32_t>(message.kind));
 }
 
-void ControlLink::configure(const Message& message) {
+void ControlLink::configure(Message& message) {
   Message answer{.kind = MessageKind::configured, .number = message.number};
   const auto applied = apply(message);
   if (!applied) {
@@ -69,7 +69,7 @@ void ControlLink::configure(const Message& message) {
   if (applied) manager_.begin();
 }
 
-Result<void> ControlLink::apply(const Message& message) {
+Result<void> ControlLink::apply(Message& message) {
   if (message.descriptors.empty()) return Error{EINVAL, "no configuration came with the message"};
   // First the log, so that whatever comes next is written to the one that is read.
   if (message.descriptors.size() > 1) dup2(message.descriptors[1].get(), STDERR_FILENO);
@@ -77,7 +77,10 @@ Result<void> ControlLink::apply(const Message& message) {
   if (!text) return text.error();
   const auto configuration = configuration_from_json(*text);
   if (!configuration) return configuration.error();
-  return manager_.configure(message.number, *configuration);
+  std::vector<Log::File> logs;
+  for (std::size_t i = 2; i < message.descriptors.size(); ++i)
+    logs.push_back(std::make_shared<Fd>(std::move(message.descriptors[i])));
+  return manager_.configure(message.number, *configuration, logs);
 }
 
 void ControlLink::lose() {

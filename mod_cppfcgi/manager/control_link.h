@@ -21,9 +21,9 @@ class ControlLink {
   ControlLink(Manager& manager, const Log& log, Fd socket, std::function<void()> gone)
       : manager_(manager), log_(log), socket_(std::move(socket)), gone_(std::move(gone)) {}
   void receive();
-  void obey(const Message& message);
-  void configure(const Message& message);
-  Result<void> apply(const Message& message);
+  void obey(Message& message);
+  void configure(Message& message);
+  Result<void> apply(Message& message);
   void lose();
 
   Manager& manager_;

@@ -39,7 +39,7 @@ void Log::line(Level level, std::string_view text) const {
   const std::string whole = fmt::format("[{}] [cppfcgi:{}] [pid {}] {}\n", time_text(),
                                         names[static_cast<std::size_t>(level)], getpid(), text);
   // A log that cannot be written has no better place to say so.
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, whole.data(), whole.size());
+  [[maybe_unused]] const ssize_t written = write(file_ ? file_->get() : STDERR_FILENO, whole.data(), whole.size());
 }
 
 }  // namespace cppfcgi

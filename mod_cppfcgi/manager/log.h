@@ -1,12 +1,15 @@
-// Log: lines in httpd's ErrorLogFormat on the error log, which is stderr (httpd's parent sends a new one when logs are
-// rotated). One write a line, so that lines of several processes do not mix. A shell.
+// Log: lines in httpd's ErrorLogFormat on an error log: stderr, or a virtual host's own (httpd's parent sends new ones
+// when logs are rotated). One write a line, so that lines of several processes do not mix. A shell.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
+
+#include "shared/fd.h"
 
 namespace cppfcgi {
 
@@ -16,9 +19,9 @@ std::optional<Level> level_from_name(std::string_view name);
 
 class Log {
  public:
-  explicit Log(Level most = Level::notice) : most_(most) {}
-
-  void set_level(Level most) { most_ = most; }
+  using File = std::shared_ptr<const Fd>;
+  explicit Log(Level most = Level::notice, File file = nullptr) : most_(most), file_(std::move(file)) {}
+  Log on(const File& file) const { return Log(most_, file); }  // the same on another log; nullptr: stderr
   bool has(Level level) const { return level <= most_; }
 
   template <class... Values>
@@ -42,6 +45,7 @@ class Log {
 
  private:
   Level most_;
+  File file_;
 };
 
 }  // namespace cppfcgi

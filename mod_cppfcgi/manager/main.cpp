@@ -133,6 +133,7 @@ class Program {
     Manager manager({.loop = **loop,
                      .board = board,
                      .claims = claims,
+                     .load = *areas->load,
                      .log = log_,
                      .open_files = *open_files,
                      .workers_end_with_us = options_.is_alone()});
@@ -215,7 +216,7 @@ class Program {
     nudge_.reset(options_.nudge);
     return loop.watch(nudge_.get(), EPOLLIN, [this, &manager](std::uint32_t) {
       std::uint64_t count = 0;
-      if (read(nudge_.get(), &count, sizeof count) > 0) manager.serve_waiting();
+      if (read(nudge_.get(), &count, sizeof count) > 0) manager.be_nudged();
     });
   }
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 
 namespace cppfcgi {
 namespace {
@@ -15,11 +14,16 @@ constexpr Duration kill_takes_at_most{1'000};
 
 Time clock_now() { return std::chrono::steady_clock::now(); }
 
+Log::File log_of(const PoolConfig& config, const std::vector<Log::File>& logs) {
+  return config.log == 0 || config.log > logs.size() ? nullptr : logs[config.log - 1];
+}
+
 }  // namespace
 
 Manager::Manager(const Surroundings& surroundings) : around_(surroundings), left_(surroundings.board.found()) {}
 
-Result<void> Manager::configure(std::uint64_t number, const Configuration& configuration) {
+Result<void> Manager::configure(std::uint64_t number, const Configuration& configuration,
+                                const std::vector<Log::File>& logs) {
   if (is_ending_) return Error{ESHUTDOWN, "the manager is ending"};
   if (!socket_folder_.empty() && configuration.socket_folder != socket_folder_ && !pools_.empty()) {
     return Error{EINVAL, fmt::format("the folder of the sockets cannot change from {} to {} without a restart",
@@ -28,18 +32,20 @@ Result<void> Manager::configure(std::uint64_t number, const Configuration& confi
   if (auto prepared = prepare_folder(configuration.socket_folder); !prepared) return prepared;
 
   std::map<std::uint64_t, std::unique_ptr<PoolKeeper>> added;
-  std::set<std::uint64_t> wanted;
+  std::map<std::uint64_t, const PoolConfig*> wanted;
   for (const PoolConfig& config : configuration.pools) {
     const std::uint64_t key = config.key();
-    if (!wanted.insert(key).second || knows(key)) continue;
-    auto keeper = open(config, configuration.socket_folder);
+    if (!wanted.emplace(key, &config).second || knows(key)) continue;
+    auto keeper = open(config, configuration.socket_folder, log_of(config, logs));
     if (!keeper) return keeper.error();
     added.emplace(key, *std::move(keeper));
   }
   // Beyond this point nothing fails.
   for (auto& [key, entry] : pools_) {
-    if (wanted.contains(key)) {
+    if (const auto config = wanted.find(key); config != wanted.end()) {
+      if (!entry.keeper->has_config()) continue;  // taken over anew, above
       if (std::exchange(entry.removed_by, std::nullopt)) entry.keeper->restore();
+      entry.keeper->reconfigure(*config->second, log_of(*config->second, logs));
     } else if (!entry.removed_by) {
       entry.removed_by = number;
     }
@@ -65,24 +71,25 @@ bool Manager::knows(std::uint64_t key) const {
 }
 
 // Taken over where an earlier manager has left it, else new.
-Result<std::unique_ptr<PoolKeeper>> Manager::open(const PoolConfig& config, const std::string& folder) {
+Result<std::unique_ptr<PoolKeeper>> Manager::open(const PoolConfig& config, const std::string& folder,
+                                                  const Log::File& log) {
   if (const auto entry = pools_.find(config.key()); entry != pools_.end()) {  // left, and now it is known again
-    return PoolKeeper::adopt(around_, entry->second.keeper->abandon(), &config, folder);
+    return PoolKeeper::adopt(around_, entry->second.keeper->abandon(), &config, folder, log);
   }
   const auto left =
       std::find_if(left_.begin(), left_.end(), [&](const Board::Found& found) { return found.key == config.key(); });
-  if (left == left_.end()) return PoolKeeper::open(around_, config, folder);
+  if (left == left_.end()) return PoolKeeper::open(around_, config, folder, log);
   const Board::Found found = *left;
   left_.erase(left);
-  return PoolKeeper::adopt(around_, found, &config, folder);
+  return PoolKeeper::adopt(around_, found, &config, folder, log);
 }
 
 // Pools of an earlier manager that the configuration does not know: processes of httpd that knew an earlier one may use
 // them still.
 void Manager::keep_left_pools(std::uint64_t number) {
   for (const Board::Found& found : std::exchange(left_, {})) {
-    pools_.emplace(found.key,
-                   Entry{.keeper = PoolKeeper::adopt(around_, found, nullptr, socket_folder_), .removed_by = number});
+    pools_.emplace(found.key, Entry{.keeper = PoolKeeper::adopt(around_, found, nullptr, socket_folder_, nullptr),
+                                    .removed_by = number});
   }
 }
 
@@ -158,8 +165,8 @@ bool Manager::reap_orphans() {
   return false;
 }
 
-void Manager::serve_waiting() {
-  for (auto& [key, entry] : pools_) entry.keeper->serve_waiting();
+void Manager::be_nudged() {
+  for (auto& [key, entry] : pools_) entry.keeper->be_nudged();
 }
 
 }  // namespace cppfcgi

@@ -21,7 +21,9 @@ class Manager {
   // All or nothing: afterwards each pool has its row and its sockets, and begin() lets workers start. Pools that are as
   // they were keep their workers. Those that are in it no more go on until generation_ended() with this number or a
   // later one.
-  Result<void> configure(std::uint64_t number, const Configuration& configuration);
+  // `logs`: those that PoolConfig::log counts from 1 on.
+  Result<void> configure(std::uint64_t number, const Configuration& configuration,
+                         const std::vector<Log::File>& logs = {});
   void begin();
   void generation_ended(std::uint64_t number);
 
@@ -31,7 +33,7 @@ class Manager {
 
   void turn();  // does what is due
   std::optional<Time> next_deadline() const;
-  void serve_waiting();
+  void be_nudged();
 
   // What workers have started, and left when they ended, are our children then: takes note of those that have ended.
   // True: look again after the next turn.
@@ -44,7 +46,7 @@ class Manager {
   };
   Result<void> prepare_folder(const std::string& folder);
   bool knows(std::uint64_t key) const;
-  Result<std::unique_ptr<PoolKeeper>> open(const PoolConfig& config, const std::string& folder);
+  Result<std::unique_ptr<PoolKeeper>> open(const PoolConfig& config, const std::string& folder, const Log::File& log);
   void keep_left_pools(std::uint64_t number);
   bool has_worker(pid_t pid) const;
 

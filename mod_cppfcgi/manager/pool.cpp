@@ -12,7 +12,11 @@ PoolPolicy::PoolPolicy(const PoolConfig& config)
       restart_delay(config.restart_delay),
       min_server_life(config.min_server_life),
       ready_timeout(config.ready_timeout),
-      stop_grace(config.stop_grace) {}
+      stop_grace(config.stop_grace),
+      drain_grace(config.drain_grace),
+      max_lifetime(config.max_lifetime),
+      max_requests(config.max_requests),
+      has_deploy_check(!config.deploy_check.empty()) {}
 
 Pool::Pool(const PoolPolicy& policy, std::uint64_t seed, std::span<const std::uint32_t> last_generations)
     : policy_(policy), random_(seed), slots_(last_generations.size()) {
@@ -22,42 +26,101 @@ Pool::Pool(const PoolPolicy& policy, std::uint64_t seed, std::span<const std::ui
 
 Actions Pool::on(const Event& event, Time now) {
   now_ = std::max(now, now_);
+  // What a worker of an earlier generation still said or did when its place was taken comes late, and counts no more.
+  const bool is_stale = is_about_worker(event.what) && event.what != Happened::adopted &&
+                        slots_[event.slot].generation != event.generation;
+  if (!is_stale) take(event);
+  settle();
+  return std::exchange(actions_, {});
+}
+
+bool Pool::is_about_worker(Happened what) {
+  switch (what) {
+    case Happened::adopted:
+    case Happened::start_failed:
+    case Happened::notified:
+    case Happened::answered:
+    case Happened::closed:
+    case Happened::exited:
+    case Happened::drained:
+    case Happened::late:
+    case Happened::recovered:
+    case Happened::unresponsive:
+    case Happened::stacks_read:
+    case Happened::worn:
+    case Happened::check_passed:
+    case Happened::check_failed:
+      return true;
+    case Happened::began:
+    case Happened::settings_changed:
+    case Happened::deployed:
+    case Happened::withdrawn:
+    case Happened::program_changed:
+    case Happened::time_passed:
+    case Happened::removed:
+    case Happened::restored:
+    case Happened::shut_down:
+      return false;
+  }
+  return false;
+}
+
+void Pool::take(const Event& event) {
+  const std::uint32_t slot = event.slot;
   switch (event.what) {
     case Happened::began:
       if (mode_ == Mode::waiting) mode_ = Mode::running;
       break;
     case Happened::adopted:
-      adopt(event);
-      break;
+      return adopt(event);
     case Happened::start_failed:
     case Happened::exited:
-      if (is_current(event)) bury(event.slot);
-      break;
+      return bury(slot, event.is_unused);
     case Happened::notified:
-      if (is_current(event)) {
-        has_spoken_ = true;
-        Slot& slot = slots_[event.slot];
-        if (slot.phase == Phase::starting) slot.deadline = now_ + policy_.ready_timeout;  // the answer is quick now
-        if (slot.phase == Phase::ready && slot.voice == Voice::silent) note(Do::ask, event.slot);
-      }
-      break;
+      return be_notified(slot);
     case Happened::answered:
-      if (is_current(event)) {
-        has_spoken_ = true;
-        hear(event.slot, event.offer, Voice::heard);
-      }
-      break;
+      has_spoken_ = true;
+      return hear(slot, event.offer, Voice::heard);
     case Happened::closed:
-      if (is_current(event)) hear(event.slot, Offer{}, Voice::heard);
+      return hear(slot, Offer{}, Voice::heard);
+    case Happened::drained:  // a hung one is ended once its stacks have been read
+      if (is_in(slot, Phase::draining) && reason(slot) != Reason::hung) stop(slot, reason(slot));
       break;
-    case Happened::drained:
-      if (is_current(event) && slots_[event.slot].phase == Phase::draining) stop(event.slot, slots_[event.slot].reason);
+    case Happened::late:
+      return mark_late(slot);
+    case Happened::recovered:
+      return unmark_late(slot);
+    case Happened::unresponsive:
+      if (is_in(slot, Phase::ready)) hang(slot);
+      break;
+    case Happened::stacks_read:
+      if (is_in(slot, Phase::draining) && reason(slot) == Reason::hung) stop(slot, Reason::hung);
+      break;
+    case Happened::worn:
+      slots_[slot].is_worn = true;
+      break;
+    case Happened::settings_changed:
+      if (trial_) give_up_trial();
+      return begin_edition(Reason::changed);
+    case Happened::deployed:
+      if (trial_) give_up_trial();
+      has_deploy_ = true;
+      break;
+    case Happened::withdrawn:
+      if (trial_) end_trial(Reason::superseded);
+      has_deploy_ = false;
+      break;
+    case Happened::check_passed:
+      if (is_trial(slot) && slots_[slot].is_checking) commit_trial();
+      break;
+    case Happened::check_failed:
+      if (is_trial(slot) && slots_[slot].is_checking) end_trial(Reason::unfit);
       break;
     case Happened::program_changed:
       next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
       break;
     case Happened::time_passed:
-      break;
+      break;  // settle() does it
     case Happened::removed:
       if (mode_ != Mode::shut_down) end(Mode::removed);
       break;
@@ -65,26 +128,36 @@ Actions Pool::on(const Event& event, Time now) {
       if (mode_ == Mode::removed) mode_ = Mode::running;
       break;
     case Happened::shut_down:
-      end(Mode::shut_down);
-      break;
+      return end(Mode::shut_down);
   }
-  settle();
-  return std::exchange(actions_, {});
 }
 
-// What a worker of an earlier generation still said or did when its place was taken comes late, and counts no more.
-bool Pool::is_current(const Event& event) const {
-  return event.slot < slots_.size() && slots_[event.slot].generation == event.generation;
+void Pool::be_notified(std::uint32_t index) {
+  has_spoken_ = true;
+  Slot& slot = slots_[index];
+  if (slot.phase == Phase::starting && !slot.is_checking)
+    slot.deadline = now_ + policy_.ready_timeout;  // the answer is quick now
+  if (slot.phase == Phase::ready && slot.voice == Voice::silent) note(Do::ask, index);
 }
 
 void Pool::hear(std::uint32_t index, Offer offer, Voice voice) {
   Slot& slot = slots_[index];
   switch (slot.phase) {
     case Phase::starting:
+      if (slot.is_checking) break;  // asked twice, answered twice
+      if (is_trial(index)) {
+        slot.offer = offer;
+        slot.voice = voice;
+        slot.is_checking = true;
+        slot.deadline = now_ + check_grace;
+        if (!policy_.has_deploy_check) return commit_trial();
+        note(Do::check, index);
+        break;
+      }
       become_ready(index, offer, voice);
       break;
     case Phase::ready:
-      if (slot.voice != Voice::silent) break;  // asked twice, answered twice
+      if (slot.voice != Voice::silent) break;  // likewise
       slot.voice = voice;
       if (std::exchange(slot.offer, offer) != offer) note(Do::publish, index);
       break;
@@ -102,13 +175,22 @@ void Pool::become_ready(std::uint32_t index, Offer offer, Voice voice) {
   slot.voice = voice;
   slot.offer = offer;
   slot.deadline.reset();
+  const double share = 1.0 - random() * jitter;
+  slot.allowance =
+      policy_.max_requests == 0
+          ? 0
+          : std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(policy_.max_requests) * share));
+  slot.lifes_end.reset();
+  if (policy_.max_lifetime > Duration{0})
+    slot.lifes_end =
+        now_ + Duration(static_cast<Duration::rep>(static_cast<double>(policy_.max_lifetime.count()) * share));
   note(Do::publish, index);
   early_deaths_ = 0;
   if (streak() == 0) next_start_ = now_;
 }
 
 // The slot's process is gone, whatever it was doing.
-void Pool::bury(std::uint32_t index) {
+void Pool::bury(std::uint32_t index, bool is_unused) {
   Slot& slot = slots_[index];
   const Phase was = std::exchange(slot.phase, Phase::empty);
   slot.deadline.reset();
@@ -116,20 +198,17 @@ void Pool::bury(std::uint32_t index) {
     case Phase::empty:
       return;  // reported twice
     case Phase::starting:
+      if (is_trial(index)) return end_trial(Reason::died_early);
       slot.reason = Reason::died_early;
       count_early_death(slot);
       break;
     case Phase::ready:
-      slot.reason = Reason::crashed;
-      if (now_ - slot.started < trust_age(slot)) {
-        slot.reason = Reason::short_lived;
-        ++short_lives_;
-        if (streak() > 0) count_early_death(slot);
-      } else {
-        short_lives_ = 0;
-      }
+      slot.reason = bury_ready(slot, is_unused);
       break;
     case Phase::draining:
+      note(Do::publish, index);
+      if (mode_ == Mode::running && slot.reason != Reason::hung) note(Do::report_death, index, Reason::crashed);
+      return;
     case Phase::stopping:
       note(Do::publish, index);
       return;
@@ -141,6 +220,16 @@ void Pool::bury(std::uint32_t index) {
   settle();  // first, so that the report can name the successor
   note(Do::report_death, index, why, pause);
   if (opens) note(Do::report_breaker_opened, index, Reason::none, pause);
+}
+
+Reason Pool::bury_ready(Slot& slot, bool is_unused) {
+  if (now_ - slot.started >= trust_age(slot, is_unused)) {
+    short_lives_ = 0;
+    return Reason::crashed;
+  }
+  ++short_lives_;
+  if (streak() > 0) count_early_death(slot);
+  return Reason::short_lived;
 }
 
 // Deaths of workers that were started together count as a few at most: they have one cause.
@@ -158,11 +247,104 @@ void Pool::count_early_death(const Slot& slot) {
   next_start_ = now_ + Duration(static_cast<Duration::rep>(shortened));
 }
 
+void Pool::mark_late(std::uint32_t index) {
+  Slot& slot = slots_[index];
+  const bool has_requests = slot.phase == Phase::ready || slot.phase == Phase::draining;
+  if (!has_requests || slot.reason == Reason::hung || std::exchange(slot.is_late, true)) return;
+  slot.deadline = std::min(slot.deadline.value_or(Time::max()), now_ + late_grace);
+}
+
+void Pool::unmark_late(std::uint32_t index) {
+  Slot& slot = slots_[index];
+  if (slot.reason == Reason::hung || !std::exchange(slot.is_late, false)) return;
+  if (slot.phase == Phase::ready) slot.deadline.reset();
+  if (slot.phase == Phase::draining) drain(index, slot.reason);
+}
+
+void Pool::hang(std::uint32_t index) {
+  Slot& slot = slots_[index];
+  slot.phase = Phase::draining;
+  slot.reason = Reason::hung;
+  slot.deadline = now_ + stacks_grace;
+  note(Do::publish, index);
+  note(Do::report_hang, index, Reason::hung);
+  note(Do::read_stacks, index);
+}
+
+// Who is of an earlier one is due.
+void Pool::begin_edition(Reason why) {
+  edition_ = ++last_edition_;
+  edition_reason_ = why;
+}
+
+// Where nobody serves there is nothing to protect, and the new program is the likeliest cure.
+void Pool::begin_trial() {
+  if (!has_deploy_ || trial_ || mode_ != Mode::running) return;
+  if (ready() == 0) {
+    has_deploy_ = false;
+    begin_edition(Reason::redeployed);
+    note(Do::commit, 0);
+    next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
+    return start_wanted();
+  }
+  const auto spare =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.phase == Phase::empty; });
+  if (spare == slots_.end()) return;
+  has_deploy_ = false;
+  trial_ = static_cast<std::uint32_t>(spare - slots_.begin());
+  start(*trial_, ++last_edition_);
+}
+
+void Pool::end_trial(Reason why) {
+  const std::uint32_t index = *std::exchange(trial_, std::nullopt);
+  slots_[index].is_checking = false;
+  slots_[index].reason = why;
+  if (slots_[index].phase == Phase::starting) {
+    stop(index, why);
+  } else {
+    note(Do::publish, index);
+  }
+  if (why != Reason::superseded) note(Do::report_refusal, index, why);
+}
+
+// For another: the program's turn comes again.
+void Pool::give_up_trial() {
+  end_trial(Reason::superseded);
+  has_deploy_ = true;
+}
+
+void Pool::commit_trial() {
+  const std::uint32_t index = *std::exchange(trial_, std::nullopt);
+  Slot& slot = slots_[index];
+  slot.is_checking = false;
+  edition_ = slot.edition;
+  edition_reason_ = Reason::redeployed;
+  note(Do::commit, index);
+  become_ready(index, slot.offer, slot.voice);
+}
+
+// Why this worker is to have a successor.
+Reason Pool::due(const Slot& slot) const {
+  if (slot.phase != Phase::ready) return Reason::none;
+  if (slot.edition != edition_) return edition_reason_;
+  return slot.is_worn ? Reason::recycled : Reason::none;
+}
+
+// Who is due goes when a successor is ready.
+void Pool::retire() {
+  for (std::uint32_t i = 0; i < slot_count() && ready() > policy_.workers; ++i) {
+    if (const Reason why = due(slots_[i]); why != Reason::none) drain(i, why);
+  }
+}
+
 void Pool::drain(std::uint32_t index, Reason reason) {
   Slot& slot = slots_[index];
   slot.phase = Phase::draining;
   slot.reason = reason;
-  slot.deadline = mode_ == Mode::shut_down ? now_ + policy_.stop_grace / 2 : now_ + policy_.stop_grace;
+  Duration time = policy_.drain_grace;
+  if (mode_ == Mode::removed) time = policy_.stop_grace;  // nobody can know it any more
+  if (mode_ == Mode::shut_down) time = policy_.stop_grace / 2;
+  slot.deadline = now_ + (slot.is_late ? std::min(time, late_grace) : time);
   note(Do::publish, index);
 }
 
@@ -180,6 +362,8 @@ void Pool::end(Mode mode) {
   const Reason reason = mode == Mode::shut_down ? Reason::shut_down : Reason::removed;
   mode_ = mode;
   end_ = now_ + policy_.stop_grace;
+  has_deploy_ = has_deploy_ || trial_;
+  trial_.reset();
   for (std::uint32_t i = 0; i < slot_count(); ++i) {
     Slot& slot = slots_[i];
     switch (slot.phase) {
@@ -205,6 +389,7 @@ void Pool::adopt(const Event& event) {
   assert(mode_ == Mode::waiting && slots_[event.slot].phase == Phase::empty);
   Slot& slot = slots_[event.slot];
   slot.generation = event.generation;
+  slot.edition = event.is_outdated ? edition_ - 1 : edition_;
   slot.was_started = true;
   slot.started = now_;
   slot.offer = event.offer;
@@ -235,19 +420,31 @@ void Pool::expire(std::uint32_t index) {
   Slot& slot = slots_[index];
   switch (slot.phase) {
     case Phase::starting:
+      if (is_trial(index) && (has_spoken_ || slot.is_checking)) {
+        end_trial(slot.is_checking ? Reason::unfit : Reason::not_ready);
+        break;
+      }
       note(Do::stop_asking, index);
+      if (is_trial(index)) return hear(index, Offer{}, Voice::silent);
       become_ready(index, Offer{}, Voice::silent);
       break;
     case Phase::draining:
-      stop(index, slot.reason);
+      if (slot.is_late && slot.reason != Reason::hung && mode_ != Mode::shut_down) {
+        hang(index);
+      } else {
+        stop(index, slot.reason);
+      }
       break;
     case Phase::stopping:
       slot.deadline.reset();
       note(Do::kill, index);
       break;
-    case Phase::empty:
     case Phase::ready:
-      assert(false && "these wait for nothing");
+      assert(slot.is_late && "nothing else is waited for");
+      hang(index);
+      break;
+    case Phase::empty:
+      assert(false && "it waits for nothing");
       break;
   }
 }
@@ -256,33 +453,37 @@ void Pool::expire(std::uint32_t index) {
 void Pool::settle() {
   for (std::uint32_t i = 0; i < slot_count(); ++i) {
     while (slots_[i].deadline && *slots_[i].deadline <= now_) expire(i);
-    const Slot& slot = slots_[i];
-    if (short_lives_ > 0 && slot.phase == Phase::ready && now_ - slot.started >= trust_age(slot)) {
+    Slot& slot = slots_[i];
+    if (slot.phase != Phase::ready) continue;
+    if (slot.lifes_end && *slot.lifes_end <= now_) slot.is_worn = true;
+    if (short_lives_ > 0 && now_ - slot.started >= trust_age(slot, true)) {
       short_lives_ = 0;
       if (streak() == 0) next_start_ = now_;
     }
   }
+  retire();
   if (!is_open() && std::exchange(was_open_, false)) note(Do::report_breaker_closed, 0);
-  // Those whose worker died go first: requests may be queued on their sockets.
+  start_wanted();
+  begin_trial();
+}
+
+// Those whose worker died go first: requests may be queued on their sockets.
+void Pool::start_wanted() {
   for (const bool died : {true, false}) {
     for (std::uint32_t i = 0; i < slot_count(); ++i) {
       if ((slots_[i].reason != Reason::none) != died) continue;
       const auto when = next_start(i);
-      if (when && *when <= now_) start(i);
+      if (when && *when <= now_) start(i, edition_);
     }
   }
 }
 
-void Pool::start(std::uint32_t index) {
+void Pool::start(std::uint32_t index, std::uint32_t edition) {
   Slot& slot = slots_[index];
   if (!slot.was_started) next_first_start_ = now_ + policy_.init_start_delay;
-  slot.was_started = true;
-  slot.phase = Phase::starting;
-  slot.reason = Reason::none;
-  slot.voice = Voice::unheard;
-  slot.offer = Offer{};
-  ++slot.generation;
-  slot.started = now_;
+  const std::uint32_t generation = slot.generation + 1;
+  slot = Slot{
+      .phase = Phase::starting, .was_started = true, .generation = generation, .edition = edition, .started = now_};
   slot.deadline = now_ + (has_spoken_ ? policy_.ready_timeout * spoken_patience : policy_.ready_timeout);
   note(Do::start, index);
   note(Do::publish, index);
@@ -292,7 +493,7 @@ void Pool::start(std::uint32_t index) {
 // When this slot may get a worker; nullopt: it needs none, or something else must happen first.
 std::optional<Time> Pool::next_start(std::uint32_t index) const {
   const Slot& slot = slots_[index];
-  if (mode_ != Mode::running || slot.phase != Phase::empty || active() >= policy_.workers) return std::nullopt;
+  if (mode_ != Mode::running || slot.phase != Phase::empty || active() >= wanted()) return std::nullopt;
   if (is_open() && is_any_starting()) return std::nullopt;
   return slot.was_started ? next_start_ : std::max(next_start_, next_first_start_);
 }
@@ -306,7 +507,9 @@ std::optional<Time> Pool::next_deadline() const {
     const Slot& slot = slots_[i];
     consider(slot.deadline);
     consider(next_start(i));
-    if (short_lives_ > 0 && slot.phase == Phase::ready) consider(slot.started + trust_age(slot));
+    if (slot.phase != Phase::ready) continue;
+    if (!slot.is_worn) consider(slot.lifes_end);
+    if (short_lives_ > 0) consider(slot.started + trust_age(slot, true));
   }
   return first;
 }
@@ -327,10 +530,28 @@ bool Pool::is_over() const {
          std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.phase == Phase::empty; });
 }
 
+// Who serves or is about to. The one on trial is not.
 std::uint32_t Pool::active() const {
-  return static_cast<std::uint32_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return slot.phase == Phase::starting || slot.phase == Phase::ready;
-  }));
+  const auto starting =
+      std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.phase == Phase::starting; });
+  return static_cast<std::uint32_t>(starting) - (trial_ ? 1 : 0) + ready();
+}
+
+std::uint32_t Pool::ready() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.phase == Phase::ready; }));
+}
+
+// One more where somebody is due; but not while a program is on trial, which may be the successor.
+std::uint32_t Pool::wanted() const {
+  const bool has_due = !trial_ && std::any_of(slots_.begin(), slots_.end(),
+                                              [this](const Slot& slot) { return due(slot) != Reason::none; });
+  return policy_.workers + (has_due ? 1 : 0);
+}
+
+std::optional<Duration> Pool::refuses_for() const {
+  if (mode_ != Mode::running || !is_open() || ready() > 0) return std::nullopt;
+  return std::chrono::ceil<Duration>(std::max(next_start_ - now_, Time::duration::zero()));
 }
 
 bool Pool::is_any_starting() const {
@@ -342,9 +563,9 @@ std::uint32_t Pool::streak() const {
   return early_deaths_ + (short_lives_ >= breaker_limit ? short_lives_ - breaker_limit + 1 : 0);
 }
 
-Duration Pool::trust_age(const Slot& slot) const {
+Duration Pool::trust_age(const Slot& slot, bool is_unused) const {
   const Duration silence = slot.voice == Voice::silent ? policy_.ready_timeout * silence_trust : Duration{0};
-  return std::max(policy_.min_server_life, silence);
+  return std::max({policy_.min_server_life, silence, is_unused ? unused_trust : Duration{0}});
 }
 
 void Pool::note(Do what, std::uint32_t slot, Reason reason, Duration delay) {

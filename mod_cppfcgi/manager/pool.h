@@ -4,7 +4,7 @@
 //
 // A slot's way (the phase is public, see scoreboard.h; the reason beside it is why the slot stands there):
 //
-//            start                answered, closed or long silent             removed, shut down
+//            start                answered, closed or long silent             due for a successor, removed, hung …
 //   Empty ──────────▶ Starting ──────────────────────────────────▶ Ready ─────────────────────▶ Draining
 //     ▲                  │ │                                         │         claims are gone, or │
 //     │   exited (early) │ │ removed, shut down                      │         the time for it is  │
@@ -15,9 +15,18 @@
 //
 // Starts: a worker that dies once it was ready is replaced at once. Each death before that doubles the pause before the
 // pool's next start; from the third in a row the breaker is open: one start at a time, until a worker is ready. That
-// one makes the history forgotten, and all others start at once. A worker that was only silent, or that
-// `min_server_life` has been set for, is trusted when it has lived long enough: the third death in a row before that
-// counts like one before it was ready.
+// one makes the history forgotten, and all others start at once. A worker that was only silent, that has died unused,
+// or that `min_server_life` has been set for, is trusted when it has lived long enough: the third death in a row before
+// that counts like one before it was ready.
+//
+// Planned exits are make-before-break: a worker that is due (it has served or lived for long, grown large, or is of an
+// earlier edition) goes on until one more than the pool wants is ready; there is one slot more than workers, so they
+// come one after the other. An edition is what workers are made of: settings and program. A new program is on trial
+// first: one worker, which takes no requests until it is ready and has passed the check. Then all others are due; or
+// the deploy is refused and nothing has happened.
+//
+// The hang ladder: late (its requests are over their time: nobody claims it) ── late_grace ─▶ Draining, hung: stacks
+// into the log ── then ─▶ Stopping: SIGTERM, SIGKILL. Its successor starts when it is given up.
 #pragma once
 
 #include <chrono>
@@ -40,6 +49,13 @@ enum class Reason : std::uint8_t {
   crashed,      // ended by itself after it was ready
   short_lived,  // so, and sooner than it should
   died_early,   // ended before it was ready, or could not be started
+  not_ready,    // on trial, and not ready in time
+  unfit,        // on trial, and did not pass the check
+  superseded,   // on trial, when another program or other settings came
+  hung,         // let its requests' time pass, or was silent while idle
+  recycled,     // has served, lived or grown enough
+  redeployed,   // of an earlier program
+  changed,      // of earlier settings
   removed,      // no configuration knows the pool any more
   shut_down,    // the manager ends
 };
@@ -53,14 +69,24 @@ struct Offer {
 };
 
 enum class Happened : std::uint8_t {
-  began,            // the sockets listen: workers may be started
-  adopted,          // a living worker of an earlier manager has this slot; before `began`
-  start_failed,     // no process came of `start`
-  notified,         // the worker says that it is ready
-  answered,         // the worker told its capacity
-  closed,           // the worker lives and closed the question's connection without a word
-  exited,           // the process has ended
-  drained,          // nobody holds a claim on the draining worker
+  began,             // the sockets listen: workers may be started
+  adopted,           // a living worker of an earlier manager has this slot; before `began`
+  start_failed,      // no process came of `start`
+  notified,          // the worker says that it is ready
+  answered,          // the worker told its capacity
+  closed,            // the worker lives and closed the question's connection without a word
+  exited,            // the process has ended
+  drained,           // nobody holds a claim on the draining worker
+  late,              // requests in it are over their time
+  recovered,         // they have ended after all
+  unresponsive,      // it was asked while idle, and has not answered
+  stacks_read,       // of the hung worker; or they cannot be had
+  worn,              // it has served or grown enough
+  settings_changed,  // workers are made of something else from now on
+  deployed,          // another program lies in the place of the one in force
+  withdrawn,         // the one in force lies there again
+  check_passed,      // by the worker on trial
+  check_failed,
   program_changed,  // what could not be started may start now
   time_passed,      // next_deadline() is over
   removed,          // end all workers, with time for what they do
@@ -74,6 +100,8 @@ struct Event {
   std::uint32_t generation = 0;  // that it is about: what comes from an earlier one is ignored
   Offer offer{};
   Phase phase = Phase::empty;  // of the adopted
+  bool is_outdated = false;    // adopted: it is of an earlier edition
+  bool is_unused = false;      // exited: by itself, and before its first request
 };
 
 enum class Do : std::uint8_t {
@@ -81,6 +109,11 @@ enum class Do : std::uint8_t {
   publish,                // the slot's state has changed
   ask,                    // for the capacity
   stop_asking,            // it holds the worker up
+  check,                  // whether the worker on trial answers well
+  commit,                 // the program on trial is the pool's from now on
+  report_refusal,         // the deploy is given up; reason
+  report_hang,            // reason: hung
+  read_stacks,            // of all its threads, into the log
   terminate,              // SIGTERM
   kill,                   // SIGKILL
   report_death,           // reason; delay: until the next start, 0 for at once
@@ -104,6 +137,10 @@ struct PoolPolicy {
   Duration min_server_life{0};
   Duration ready_timeout{1'000};
   Duration stop_grace{2'000};
+  Duration drain_grace{60'000};
+  Duration max_lifetime{0};        // 0: any
+  std::uint64_t max_requests = 0;  // 0: any number
+  bool has_deploy_check = false;
 
   PoolPolicy() = default;
   explicit PoolPolicy(const PoolConfig& config);
@@ -112,23 +149,34 @@ struct PoolPolicy {
 class Pool {
  public:
   // A slot for each of `last_generations`: the number of the last worker that the slot's row has seen. At least as many
-  // as workers to keep; those beyond are room for successors.
+  // as workers to keep; those beyond are room for successors: without one, planned exits do not come.
   Pool(const PoolPolicy& policy, std::uint64_t seed, std::span<const std::uint32_t> last_generations);
 
   Actions on(const Event& event, Time now);
+  void set_policy(const PoolPolicy& policy) { policy_ = policy; }  // but for the number of workers
   std::optional<Time> next_deadline() const;  // when to say time_passed; nullopt: nothing to wait for
 
   std::uint32_t slot_count() const { return static_cast<std::uint32_t>(slots_.size()); }
   SlotState state(std::uint32_t slot) const;
   Reason reason(std::uint32_t slot) const { return slots_[slot].reason; }
   bool is_backing_off() const { return streak() > 0; }
+  bool is_trial(std::uint32_t slot) const { return trial_ == slot; }
+  // How many requests the worker may serve, less a little by chance, so that not all are due together; 0: any number.
+  std::uint64_t allowance(std::uint32_t slot) const { return slots_[slot].allowance; }
+  // The breaker is open and nobody serves: how long until the next try.
+  std::optional<Duration> refuses_for() const;
   bool is_over() const;  // removed or shut down, and all workers have ended
 
   static constexpr Duration first_delay{100};
   static constexpr std::uint32_t breaker_limit = 3;   // early deaths in a row
   static constexpr std::uint32_t silence_trust = 10;  // ready_timeouts that a silent worker must live to be trusted
   static constexpr std::uint32_t spoken_patience =
-      10;  // ready_timeouts for silence where others of the pool have spoken
+      10;                                         // ready_timeouts for silence where others of the pool have spoken
+  static constexpr Duration late_grace{500};      // for a late request to end after all
+  static constexpr Duration stacks_grace{2'000};  // for its stacks to be read
+  static constexpr Duration check_grace{10'000};  // for the deploy check
+  static constexpr Duration unused_trust{1'000};  // that an unused worker must live to be trusted
+  static constexpr double jitter = 0.1;           // of lifetime and allowance, downwards
 
  private:
   enum class Mode : std::uint8_t { waiting, running, removed, shut_down };
@@ -138,31 +186,54 @@ class Pool {
     Reason reason = Reason::none;
     Voice voice = Voice::unheard;
     bool was_started = false;
+    bool is_late = false;
+    bool is_checking = false;  // on trial: ready but for the check
+    bool is_worn = false;
     std::uint32_t generation = 0;
+    std::uint32_t edition = 0;
     Offer offer;
     Time started;
-    std::optional<Time> deadline;  // of the phase
+    std::uint64_t allowance = 0;
+    std::optional<Time> deadline;   // of the phase
+    std::optional<Time> lifes_end;  // ready: when it is due by age
   };
 
-  bool is_current(const Event& event) const;
+  static bool is_about_worker(Happened what);
+  void take(const Event& event);
+  void be_notified(std::uint32_t slot);
   void hear(std::uint32_t slot, Offer offer, Voice voice);
   void become_ready(std::uint32_t slot, Offer offer, Voice voice);
-  void bury(std::uint32_t slot);
+  void bury(std::uint32_t slot, bool is_unused);
+  Reason bury_ready(Slot& slot, bool is_unused);
   void count_early_death(const Slot& slot);
+  void mark_late(std::uint32_t slot);
+  void unmark_late(std::uint32_t slot);
+  void hang(std::uint32_t slot);
+  void begin_edition(Reason why);
+  void begin_trial();
+  void end_trial(Reason why);
+  void give_up_trial();
+  void commit_trial();
+  Reason due(const Slot& slot) const;
+  void retire();
   void drain(std::uint32_t slot, Reason reason);
   void stop(std::uint32_t slot, Reason reason);
   void end(Mode mode);
   void adopt(const Event& event);
   void expire(std::uint32_t slot);
   void settle();
-  void start(std::uint32_t slot);
+  void start_wanted();
+  void start(std::uint32_t slot, std::uint32_t edition);
   std::optional<Time> next_start(std::uint32_t slot) const;
 
   std::uint32_t active() const;
+  std::uint32_t ready() const;
+  std::uint32_t wanted() const;
   bool is_any_starting() const;
+  bool is_in(std::uint32_t slot, Phase phase) const { return slots_[slot].phase == phase; }
   std::uint32_t streak() const;
   bool is_open() const { return streak() >= breaker_limit; }
-  Duration trust_age(const Slot& slot) const;
+  Duration trust_age(const Slot& slot, bool is_unused) const;
   void note(Do what, std::uint32_t slot, Reason reason = Reason::none, Duration delay = Duration{0});
   double random();
 
@@ -170,7 +241,12 @@ class Pool {
   std::uint64_t random_;
   std::vector<Slot> slots_;
   Mode mode_ = Mode::waiting;
-  bool has_spoken_ = false;  // a worker of this pool has said that it is ready
+  std::uint32_t edition_ = 1;                // that is started
+  std::uint32_t last_edition_ = 1;           // edition_, or the one on trial
+  Reason edition_reason_ = Reason::changed;  // why earlier ones are due
+  bool has_deploy_ = false;                  // a program waits for its trial
+  std::optional<std::uint32_t> trial_;       // the slot where it is on trial
+  bool has_spoken_ = false;                  // a worker of this pool has said that it is ready
   bool was_open_ = false;
   std::uint32_t early_deaths_ = 0;  // in a row
   std::uint32_t short_lives_ = 0;   // in a row

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 #include "mod_cppfcgi/manager/process.h"
@@ -17,15 +18,15 @@ constexpr int max_resets = 2;                 // of a question, until it counts 
 
 Time clock_now() { return std::chrono::steady_clock::now(); }
 
-std::string text_of(Duration time) {
-  if (time < Duration{1'000}) return fmt::format("{} ms", time.count());
-  return fmt::format("{:.{}f} s", static_cast<double>(time.count()) / 1'000, time < Duration{10'000} ? 1 : 0);
-}
-
 std::vector<std::uint32_t> last_generations(const Board& board, const Board::Rows& rows) {
   std::vector<std::uint32_t> all;
   for (std::uint32_t i = 0; i < rows.slot_count; ++i) all.push_back(board.entry(rows.first_slot + i).state.generation);
   return all;
+}
+
+std::string early_text(const PoolConfig& config) {
+  const Duration trust = std::max(config.min_server_life, config.ready_timeout * Pool::silence_trust);
+  return "lived for less than " + text_of(trust);
 }
 
 // Jitter has to differ between pools and managers, no more.
@@ -36,17 +37,23 @@ std::uint64_t seed_for(std::uint64_t key) {
 }  // namespace
 
 PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
-                       const std::string& socket_folder)
+                       const std::string& socket_folder, const Log::File& log)
     : around_(surroundings),
+      log_(surroundings.log.on(log)),
       key_(row.key),
       config_(config),
       socket_folder_(socket_folder),
       rows_(row.rows),
       places_(row.rows.slot_count),
-      pool_(PoolPolicy(config), seed_for(row.key), last_generations(surroundings.board, row.rows)) {}
+      pool_(PoolPolicy(config), seed_for(row.key), last_generations(surroundings.board, row.rows)),
+      program_(surroundings.loop, config.program),
+      vigil_(surroundings.loop, surroundings.load, surroundings.claims, row.rows.first_slot, row.rows.slot_count) {
+  vigil_.set_limits({config.probe_interval, config.max_rss_bytes});
+  program_.follow(config.follows_program);
+}
 
 Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroundings, const PoolConfig& config,
-                                                     const std::string& socket_folder) {
+                                                     const std::string& socket_folder, const Log::File& log) {
   const auto rows = surroundings.board.take(config.key(), config.processes + 1);
   if (!rows) {
     return Error{ENOSPC,
@@ -54,28 +61,45 @@ Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroun
                              "still end included",
                              config.name, config.processes, max_pools, max_workers)};
   }
-  std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, {config.key(), *rows}, config, socket_folder));
+  std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, {config.key(), *rows}, config, socket_folder, log));
   if (auto opened = keeper->open_sockets(); !opened) return opened.error();
   return keeper;
 }
 
 std::unique_ptr<PoolKeeper> PoolKeeper::adopt(const Surroundings& surroundings, const Board::Found& found,
-                                              const PoolConfig* config, const std::string& socket_folder) {
+                                              const PoolConfig* config, const std::string& socket_folder,
+                                              const Log::File& log) {
   PoolConfig unknown;
   unknown.name = fmt::format("{:016x} of an earlier configuration", found.key);
-  unknown.processes = found.rows.slot_count;
+  unknown.processes = found.rows.slot_count - 1;
   std::unique_ptr<PoolKeeper> keeper(
-      new PoolKeeper(surroundings, found, config == nullptr ? unknown : *config, socket_folder));
+      new PoolKeeper(surroundings, found, config == nullptr ? unknown : *config, socket_folder, log));
   keeper->has_config_ = config != nullptr;
   keeper->adopt_workers();
   if (config == nullptr) return keeper;
   // Not a reason to give up living workers; a start tries again.
-  if (const auto opened = keeper->open_sockets(); !opened) surroundings.log.error("{}", opened.error().what);
+  if (const auto opened = keeper->open_sockets(); !opened) keeper->log_.error("{}", opened.error().what);
   return keeper;
+}
+
+void PoolKeeper::reconfigure(const PoolConfig& config, const Log::File& log) {
+  log_ = around_.log.on(log);
+  if (config == config_) return;
+  const bool has_other_workers = config.worker_key() != config_.worker_key();
+  const bool has_other_depth = config.listen_queue_depth != config_.listen_queue_depth;
+  config_ = config;
+  pool_.set_policy(PoolPolicy(config));
+  vigil_.set_limits({config.probe_interval, config.max_rss_bytes});
+  program_.follow(config.follows_program);
+  for (Place& place : places_) {
+    if (has_other_depth) place.socket.set_depth(config.listen_queue_depth);
+  }
+  handle({has_other_workers ? Happened::settings_changed : Happened::time_passed});
 }
 
 PoolKeeper::~PoolKeeper() {
   if (is_abandoned_) return;
+  obituaries_.finish_all(log_);
   for (Place& place : places_) place.socket.remove();
   around_.board.give_back(rows_);
 }
@@ -104,46 +128,80 @@ void PoolKeeper::adopt_workers() {
     if (entry.pid <= 1) continue;
     auto worker = Worker::adopt(around_.loop, entry.pid, entry.start_time, callbacks(slot, entry.state.generation));
     if (!worker) {
-      around_.log.notice("{} ended while there was no manager", name_of(slot, entry.pid));
+      log_.notice("{} ended while there was no manager", name_of(slot, entry.pid));
       around_.board.publish(rows_.first_slot + slot, {.generation = entry.state.generation});
-      around_.board.publish_worker(rows_.first_slot + slot, 0, 0);
+      around_.board.publish_end(rows_.first_slot + slot);
       continue;
     }
     ++adopted;
     Place& place = places_[slot];
     place.worker = *std::move(worker);
     place.socket = SlotSocket::take_from(place.worker->pidfd(), path_of(slot));
-    const SlotState& state = entry.state;
+  }
+  const bool has_deploy = has_config_ && program_.adopt(serving_workers());
+  for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
+    if (!places_[slot].worker) continue;
+    const auto [state, pid, start_time, made_of] = around_.board.entry(rows_.first_slot + slot);
+    // Of another program than the one in force, and not yet ready: it was on trial.
+    const bool is_of_other = has_config_ && program_.is_outdated(pid);
+    const bool was_on_trial = is_of_other && state.phase == Phase::starting;
     handle({.what = Happened::adopted,
             .slot = slot,
             .generation = state.generation,
             .offer = {state.capacity, state.connections, state.is_multiplexed},
-            .phase = state.phase});
+            .phase = was_on_trial ? Phase::stopping : state.phase,
+            .is_outdated = has_config_ && (is_of_other || made_of != config_.worker_key())});
+    if (state.phase == Phase::ready) become_ready(slot, state);
   }
-  around_.log.notice("pool {}: took over {} of {} workers", config_.name, adopted, rows_.slot_count);
+  if (has_deploy) handle({Happened::deployed});
+  log_.notice("pool {}: took over {} of {} workers", config_.name, adopted, config_.processes);
+}
+
+std::vector<pid_t> PoolKeeper::serving_workers() const {
+  std::vector<pid_t> serving;
+  for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
+    const bool is_ready = around_.board.entry(rows_.first_slot + slot).state.phase == Phase::ready;
+    if (is_ready && places_[slot].worker) serving.push_back(places_[slot].worker->pid());
+  }
+  return serving;
 }
 
 void PoolKeeper::turn() {
   const Time now = clock_now();
   for (std::uint32_t slot = 0; slot < places_.size(); ++slot) {
-    if (places_[slot].ask_again && *places_[slot].ask_again <= now) ask(slot);
+    Place& place = places_[slot];
+    if (place.ask_again && *place.ask_again <= now) ask(slot);
     if (pool_.state(slot).phase == Phase::draining && !has_claims(slot)) handle(about(Happened::drained, slot));
+    // Where a successor has come it answers what is queued; else nobody would.
+    if (std::exchange(place.has_ended, false) && !place.worker) place.socket.turn_away_waiting();
   }
+  for (const Vigil::Finding& finding : vigil_.look(now)) handle(about(finding.what, finding.slot));
+  if (const auto seen = program_.look(now)) handle({*seen});
+  obituaries_.finish(log_, now);
   if (const auto due = pool_.next_deadline(); due && *due <= now) handle({Happened::time_passed});
 }
 
 std::optional<Time> PoolKeeper::next_deadline() const {
-  std::optional<Time> first = pool_.next_deadline();
-  auto consider = [&first](Time time) { first = first ? std::min(*first, time) : time; };
+  const Time now = clock_now();
+  std::optional<Time> first;
+  auto consider = [&first](std::optional<Time> time) {
+    if (time) first = first ? std::min(*first, *time) : *time;
+  };
   for (std::uint32_t slot = 0; slot < places_.size(); ++slot) {
-    if (places_[slot].ask_again) consider(*places_[slot].ask_again);
-    if (pool_.state(slot).phase == Phase::draining) consider(clock_now() + look_at_claims_after);
+    consider(places_[slot].ask_again);
+    if (places_[slot].has_ended) consider(now);
+    if (pool_.state(slot).phase == Phase::draining) consider(now + look_at_claims_after);
   }
+  consider(pool_.next_deadline());
+  consider(vigil_.next_deadline(now));
+  consider(program_.next_deadline());
+  consider(obituaries_.next_deadline());
   return first;
 }
 
-void PoolKeeper::serve_waiting() {
+void PoolKeeper::be_nudged() {
   if (around_.claims.waiting(rows_.pool) > 0) around_.claims.dispatch(rows_.pool, getpid());
+  for (const Vigil::Finding& finding : vigil_.look(clock_now())) handle(about(finding.what, finding.slot));
 }
 
 bool PoolKeeper::has_worker(pid_t pid) const {
@@ -161,67 +219,102 @@ void PoolKeeper::handle(const Event& event) {
     for (const Action& action : pool_.on(next, clock_now())) perform(action);
   }
   is_handling_ = false;
-  watch_program();
+  program_.watch(pool_.is_backing_off() && !pool_.is_over());
+  publish_refusal();
 }
 
 void PoolKeeper::perform(const Action& action) {
   Place& place = places_[action.slot];
   switch (action.what) {
     case Do::start:
-      start(action.slot);
-      break;
+      return start(action.slot);
     case Do::publish:
-      publish(action.slot);
-      break;
+      return publish(action.slot);
     case Do::ask:
-      ask(action.slot);
-      break;
+      return ask(action.slot);
     case Do::stop_asking:
-      place.question.reset();
-      place.ask_again.reset();
-      around_.log.info("{} has not said that it is ready within {}: it gets one request at a time",
-                       name_of(action.slot, place.worker ? place.worker->pid() : 0), text_of(config_.ready_timeout));
-      break;
+      log_.info("{} has not said that it is ready within {}: it gets one request at a time", name_of(action.slot),
+                text_of(config_.ready_timeout));
+      return stop_asking(action.slot);
+    case Do::check:
+      return check(action.slot);
+    case Do::commit:
+      program_.commit();
+      return report_commit();
+    case Do::report_refusal:
+      return report_refusal(action);
+    case Do::report_hang:
+      return log_.error("{} hangs; its threads' stacks follow, then it is ended", name_of(action.slot));
+    case Do::read_stacks:
+      return read_stacks(action.slot);
     case Do::terminate:
-      place.question.reset();
-      place.ask_again.reset();
+      stop_asking(action.slot);
       if (place.worker) place.worker->terminate();
-      break;
+      return;
     case Do::kill:
-      if (!place.worker) break;
-      around_.log.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot, place.worker->pid()),
-                       text_of(config_.stop_grace));
-      place.worker->kill();
-      break;
+      if (!place.worker) return;
+      log_.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot), text_of(config_.stop_grace));
+      return place.worker->kill();
     case Do::report_death:
-      report_death(action);
-      break;
+      return report_death(action);
     case Do::report_breaker_opened:
-      around_.log.error(
+      return log_.error(
           "pool {}: workers keep dying before they are ready: from now on one at a time is tried, the next in {} (the "
           "longest pause, -restart-delay, is {})",
           config_.name, text_of(action.delay), text_of(config_.restart_delay));
-      break;
     case Do::report_breaker_closed:
-      around_.log.notice("pool {}: a worker has become ready again, and all others are started", config_.name);
-      break;
+      return log_.notice("pool {}: a worker has become ready again, and all others are started", config_.name);
   }
 }
 
 void PoolKeeper::publish(std::uint32_t slot) {
   const SlotState state = pool_.state(slot);
+  if (state.phase == Phase::ready) {
+    become_ready(slot, state);
+  } else if (state.phase != Phase::draining) {
+    vigil_.end(slot);
+  }
   around_.board.publish(rows_.first_slot + slot, state);
-  if (state.phase != Phase::ready) return;
-  places_[slot].last_end = {};
-  around_.claims.dispatch(rows_.pool, getpid());
-  around_.log.info("{} is ready: {} requests, {} connections{}",
-                   name_of(slot, places_[slot].worker ? places_[slot].worker->pid() : 0), state.capacity,
-                   state.connections, state.is_multiplexed ? ", multiplexed" : "");
+  if (state.phase == Phase::ready) around_.claims.dispatch(rows_.pool, getpid());
+}
+
+// Also when it tells another capacity, later.
+void PoolKeeper::become_ready(std::uint32_t slot, const SlotState& state) {
+  Place& place = places_[slot];
+  const std::uint32_t row = rows_.first_slot + slot;
+  const pid_t pid = place.worker ? place.worker->pid() : 0;
+  if (std::exchange(place.ready_generation, state.generation) != state.generation) {
+    place.last_end = {};
+    place.requests_before = requests(slot);
+    const std::uint64_t allowance = pool_.allowance(slot);
+    around_.board.publish_recycling(row, allowance == 0 ? 0 : place.requests_before + allowance);
+    obituaries_.became_ready(log_, slot, state.generation, clock_now());
+  }
+  vigil_.begin(slot,
+               {.generation = state.generation,
+                .pid = pid,
+                .socket = path_of(slot),
+                .answers = place.answers,
+                .recycle_at = around_.board.recycling(row)},
+               clock_now());
+  log_.info("{} is ready: {} requests, {} connections{}", name_of(slot), state.capacity, state.connections,
+            state.is_multiplexed ? ", multiplexed" : "");
+}
+
+// In whole seconds, at least one, as clients are told.
+void PoolKeeper::publish_refusal() {
+  const auto time = pool_.refuses_for();
+  const std::uint32_t seconds =
+      time ? static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(std::max(*time, Duration{1})).count())
+           : 0;
+  if (std::exchange(published_refusal_, seconds) != seconds) around_.board.publish_refusal(rows_.pool, seconds);
 }
 
 void PoolKeeper::start(std::uint32_t slot) {
   Place& place = places_[slot];
   place.resets = 0;
+  place.answers = false;
+  place.check_failure.clear();
   if (place.socket.fd() < 0) {  // its last worker was adopted, and held the socket alone
     place.socket.remove();
     auto socket = SlotSocket::open(path_of(slot), config_.listen_queue_depth);
@@ -232,8 +325,11 @@ void PoolKeeper::start(std::uint32_t slot) {
     }
     place.socket = *std::move(socket);
   }
+  const PinnedProgram* program = program_.to_start(pool_.is_trial(slot));
   auto worker = Worker::start(around_.loop,
                               {.program = config_.program,
+                               .pinned = program == nullptr ? -1 : program->fd(),
+                               .is_script = program != nullptr && program->is_script(),
                                .arguments = config_.arguments,
                                .environment = config_.environment,
                                .priority = config_.priority,
@@ -248,10 +344,11 @@ void PoolKeeper::start(std::uint32_t slot) {
   }
   place.worker = *std::move(worker);
   // Where the next manager finds it, before it does anything.
-  around_.board.publish_worker(rows_.first_slot + slot, place.worker->pid(), place.worker->start_time());
+  around_.board.publish_worker(rows_.first_slot + slot, place.worker->pid(), place.worker->start_time(),
+                               config_.worker_key());
   publish(slot);
   place.worker->launch();
-  around_.log.info("{} started", name_of(slot, place.worker->pid()));
+  log_.info("{} started", name_of(slot));
 }
 
 void PoolKeeper::ask(std::uint32_t slot) {
@@ -265,19 +362,46 @@ void PoolKeeper::ask(std::uint32_t slot) {
   } else if (question.error().code == EAGAIN) {
     place.ask_again = clock_now() + ask_again_after;
   } else {
-    around_.log.warn("{}: {}", name_of(slot, place.worker->pid()), question.error().what);
+    log_.warn("{}: {}", name_of(slot), question.error().what);
   }
+}
+
+// A question that is not answered holds the worker up.
+void PoolKeeper::stop_asking(std::uint32_t slot) {
+  places_[slot].question.reset();
+  places_[slot].check.reset();
+  places_[slot].ask_again.reset();
 }
 
 void PoolKeeper::hear(std::uint32_t slot, Question::Outcome outcome, Offer offer) {
   Place& place = places_[slot];
   place.question.reset();
-  if (outcome == Question::Outcome::answered) return handle(about(Happened::answered, slot, offer));
+  place.answers = outcome == Question::Outcome::answered;
+  if (place.answers) return handle(about(Happened::answered, slot, offer));
   // Was it the worker's will, or did it end? Of what ends, the pidfd will tell.
   if (!place.worker || place.worker->is_ending()) return;
   if (outcome == Question::Outcome::reset && ++place.resets <= max_resets) return ask(slot);
   handle(about(Happened::closed, slot));
 }
+
+void PoolKeeper::check(std::uint32_t slot) {
+  Place& place = places_[slot];
+  auto check =
+      DeployCheck::begin(around_.loop, path_of(slot), check_request(config_.deploy_check, config_.mount),
+                         [this, slot](const std::string& failure) {
+                           places_[slot].check.reset();
+                           places_[slot].check_failure = failure;
+                           handle(about(failure.empty() ? Happened::check_passed : Happened::check_failed, slot));
+                         });
+  if (check) {
+    place.check = *std::move(check);
+  } else {
+    place.check_failure = check.error().what;
+    handle(about(Happened::check_failed, slot));
+  }
+}
+
+void PoolKeeper::read_stacks(std::uint32_t slot) { handle(about(Happened::stacks_read, slot)); }
 
 void PoolKeeper::bury(std::uint32_t slot) {
   Place& place = places_[slot];
@@ -285,68 +409,75 @@ void PoolKeeper::bury(std::uint32_t slot) {
   place.last_worker = name_of(slot, worker->pid());
   place.last_end = worker->end();
   place.ask_again.reset();
+  place.check.reset();
+  place.has_ended = true;
   if (place.question && !place.question->is_unread()) place.question.reset();
-  around_.board.publish_worker(rows_.first_slot + slot, 0, 0);
-  around_.log.info("{} ended: {}", place.last_worker, place.last_end.text);
-  handle(about(Happened::exited, slot));
+  around_.board.publish_end(rows_.first_slot + slot);
+  log_.info("{} ended: {}", place.last_worker, place.last_end.text);
+  obituaries_.ended(log_, slot, pool_.state(slot).generation);
+  Event event = about(Happened::exited, slot);
+  // Somebody else's SIGKILL says nothing about the program.
+  event.is_unused = worker->end().signal != SIGKILL && requests(slot) == place.requests_before;
+  handle(event);
 }
 
 void PoolKeeper::report_death(const Action& action) {
   const Place& place = places_[action.slot];
-  const auto& [worker, end] = std::tie(place.last_worker, place.last_end);
-  std::string next = "no successor";
-  if (pool_.state(action.slot).phase == Phase::empty && action.delay > Duration{0}) {
-    next = "next try in " + text_of(action.delay);
-  } else if (place.worker) {
-    next = fmt::format("replaced by pid {}", place.worker->pid());
-  }
-  switch (action.reason) {
-    case Reason::died_early:
-      around_.log.warn("{} died before it was ready: {}; {}", worker, end.text, next);
-      break;
-    case Reason::short_lived:
-      around_.log.warn("{} lived for less than {}: {}; {}", worker,
-                       text_of(std::max(config_.min_server_life, config_.ready_timeout * Pool::silence_trust)),
-                       end.text, next);
-      break;
-    case Reason::crashed:
-    case Reason::none:
-    case Reason::removed:
-    case Reason::shut_down:
-      around_.log.line(
-          end.is_failure ? Level::error : Level::notice,
-          fmt::format("{} {}: {}; {}", worker, end.is_failure ? "crashed" : "ended by itself", end.text, next));
-      break;
-  }
+  const bool has_successor = place.worker && action.delay == Duration{0};
+  obituaries_.add(log_,
+                  {.worker = place.last_worker,
+                   .end = place.last_end,
+                   .reason = action.reason,
+                   .early = early_text(config_),
+                   .pause = action.delay,
+                   .slot = action.slot,
+                   .successor = has_successor ? pool_.state(action.slot).generation : 0,
+                   .successor_pid = has_successor ? place.worker->pid() : 0},
+                  clock_now());
 }
 
-// A new program is the likeliest cure of one that cannot be started.
-void PoolKeeper::watch_program() {
-  if (!pool_.is_backing_off() || pool_.is_over()) return program_watch_.reset();
-  if (program_watch_) return;
-  auto watch = ProgramWatch::make(around_.loop, config_.program, [this] { handle({Happened::program_changed}); });
-  if (watch) program_watch_.emplace(*std::move(watch));
-  // Otherwise there is no such folder, or no more watches: time alone brings the next try.
+void PoolKeeper::report_refusal(const Action& action) {
+  const Place& place = places_[action.slot];
+  std::string worker = place.worker ? name_of(action.slot) : place.last_worker;
+  std::string why = "died before it was ready: " + place.last_end.text;
+  if (action.reason == Reason::not_ready)
+    why = "was not ready within " + text_of(config_.ready_timeout * Pool::spoken_patience);
+  if (action.reason == Reason::unfit)
+    why = fmt::format(
+        "did not pass -deploy-check {}: {}", config_.deploy_check,
+        place.check_failure.empty() ? "no answer within " + text_of(Pool::check_grace) : place.check_failure);
+  log_.error(
+      "pool {}: the new program is refused: {} {}; the old one goes on, and workers are started from it until the file "
+      "changes again",
+      config_.name, worker, why);
+}
+
+void PoolKeeper::report_commit() {
+  log_.notice("pool {}: the new program is in force; workers of the old one are replaced", config_.name);
 }
 
 Worker::Callbacks PoolKeeper::callbacks(std::uint32_t slot, std::uint32_t generation) {
   return {.exited = [this, slot] { bury(slot); },
           .notified = [this, slot,
                        generation] { handle({.what = Happened::notified, .slot = slot, .generation = generation}); },
-          .printed =
-              [this, slot](std::string_view line) {
-                const Place& place = places_[slot];
-                around_.log.notice("{}: {}", name_of(slot, place.worker ? place.worker->pid() : 0), line);
-              }};
+          .printed = [this, slot](std::string_view line) { log_.notice("{}: {}", name_of(slot), line); }};
 }
 
 Event PoolKeeper::about(Happened what, std::uint32_t slot, Offer offer) const {
   return {.what = what, .slot = slot, .generation = pool_.state(slot).generation, .offer = offer};
 }
 
+std::string PoolKeeper::name_of(std::uint32_t slot) const {
+  return name_of(slot, places_[slot].worker ? places_[slot].worker->pid() : 0);
+}
+
 std::string PoolKeeper::name_of(std::uint32_t slot, pid_t pid) const {
   if (pid == 0) return fmt::format("worker {} of pool {}", slot, config_.name);
   return fmt::format("worker {} (pid {}) of pool {}", slot, pid, config_.name);
+}
+
+std::uint64_t PoolKeeper::requests(std::uint32_t slot) const {
+  return around_.load.slots[rows_.first_slot + slot].requests.load();
 }
 
 // A process of httpd that was killed gives nothing back, and httpd's parent, which would do it instead, may be gone

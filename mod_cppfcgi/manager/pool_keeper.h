@@ -1,5 +1,6 @@
 // PoolKeeper: carries out what a Pool decides: holds the slots' sockets and workers, tells the Pool what happens to
-// them, publishes their state, writes the log. A shell; owned by the manager. Decides nothing about starts and ends.
+// them, publishes their state. Its helpers look after the workers (vigil.h), the program (program_file.h) and the log
+// (obituaries.h). A shell; owned by the manager. Decides nothing about starts and ends.
 #pragma once
 
 #include <deque>
@@ -9,12 +10,15 @@
 #include <vector>
 
 #include "mod_cppfcgi/manager/board.h"
+#include "mod_cppfcgi/manager/deploy_check.h"
 #include "mod_cppfcgi/manager/log.h"
 #include "mod_cppfcgi/manager/loop.h"
+#include "mod_cppfcgi/manager/obituaries.h"
 #include "mod_cppfcgi/manager/pool.h"
-#include "mod_cppfcgi/manager/program_watch.h"
+#include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
 #include "mod_cppfcgi/manager/slot_socket.h"
+#include "mod_cppfcgi/manager/vigil.h"
 #include "mod_cppfcgi/manager/worker.h"
 #include "shared/claims.h"
 #include "shared/pool_config.h"
@@ -26,6 +30,7 @@ struct Surroundings {
   Loop& loop;
   Board& board;
   Claims& claims;
+  const Load& load;
   const Log& log;
   std::uint64_t open_files = 1'024;  // workers' soft limit
   bool workers_end_with_us = false;  // where nobody would adopt them
@@ -35,14 +40,18 @@ class PoolKeeper {
  public:
   // With a row in the directory and listening sockets, but no worker yet.
   static Result<std::unique_ptr<PoolKeeper>> open(const Surroundings& surroundings, const PoolConfig& config,
-                                                  const std::string& socket_folder);
+                                                  const std::string& socket_folder, const Log::File& log);
   // With the row, and those living workers, of an earlier manager. Without a configuration (only the earlier one knew
   // it) it starts none, and must never begin.
   static std::unique_ptr<PoolKeeper> adopt(const Surroundings& surroundings, const Board::Found& found,
-                                           const PoolConfig* config, const std::string& socket_folder);
+                                           const PoolConfig* config, const std::string& socket_folder,
+                                           const Log::File& log);
   ~PoolKeeper();  // removes sockets and row
   PoolKeeper(const PoolKeeper&) = delete;
   PoolKeeper& operator=(const PoolKeeper&) = delete;
+
+  // Other settings for the same pool. Workers that are made of something else are replaced, one after the other.
+  void reconfigure(const PoolConfig& config, const Log::File& log);
 
   void begin() { handle({Happened::began}); }
   void remove() { handle({Happened::removed}); }
@@ -56,7 +65,7 @@ class PoolKeeper {
   void turn();  // does what is due
   std::optional<Time> next_deadline() const;
   bool is_over() const { return pool_.is_over(); }
-  void serve_waiting();  // somebody waits: gives what is free
+  void be_nudged();  // somebody waits, is late, or has served enough: gives what is free, and looks
   const PoolConfig& config() const { return config_; }
   bool has_worker(pid_t pid) const;
 
@@ -65,33 +74,49 @@ class PoolKeeper {
     SlotSocket socket;
     std::unique_ptr<Worker> worker;
     std::unique_ptr<Question> question;
-    int resets = 0;                 // of this generation's questions
-    std::optional<Time> ask_again;  // the listen queue was full
-    std::string last_worker;        // "worker 3 (pid 812) of pool /srv/a": the one that ended last
+    std::unique_ptr<DeployCheck> check;
+    std::string check_failure;
+    int resets = 0;                      // of this generation's questions
+    bool answers = false;                // it has told its capacity
+    bool has_ended = false;              // what is queued on its socket is looked after at the next turn
+    std::optional<Time> ask_again;       // the listen queue was full
+    std::uint64_t requests_before = 0;   // the slot's, when this generation became ready
+    std::uint32_t ready_generation = 0;  // the last that has become ready
+    std::string last_worker;             // "worker 3 (pid 812) of pool /srv/a": the one that ended last
     Worker::End last_end;
   };
 
   PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
-             const std::string& socket_folder);
+             const std::string& socket_folder, const Log::File& log);
   Result<void> open_sockets();
   void adopt_workers();
+  std::vector<pid_t> serving_workers() const;
 
   void handle(const Event& event);
   void perform(const Action& action);
   void publish(std::uint32_t slot);
+  void publish_refusal();
+  void become_ready(std::uint32_t slot, const SlotState& state);
   void start(std::uint32_t slot);
   void ask(std::uint32_t slot);
+  void stop_asking(std::uint32_t slot);
   void hear(std::uint32_t slot, Question::Outcome outcome, Offer offer);
+  void check(std::uint32_t slot);
+  void read_stacks(std::uint32_t slot);
   void bury(std::uint32_t slot);
   void report_death(const Action& action);
-  void watch_program();
+  void report_refusal(const Action& action);
+  void report_commit();
   Worker::Callbacks callbacks(std::uint32_t slot, std::uint32_t generation);
   Event about(Happened what, std::uint32_t slot, Offer offer = {}) const;
+  std::string name_of(std::uint32_t slot) const;  // of the worker that is there
   std::string name_of(std::uint32_t slot, pid_t pid) const;
+  std::uint64_t requests(std::uint32_t slot) const;
   bool has_claims(std::uint32_t slot) const;
   std::string path_of(std::uint32_t slot) const { return socket_path(socket_folder_, key_, slot); }
 
   Surroundings around_;
+  Log log_;
   std::uint64_t key_;
   PoolConfig config_;
   bool has_config_ = true;
@@ -102,7 +127,10 @@ class PoolKeeper {
   Pool pool_;
   std::deque<Event> events_;  // of those that came while one was at work
   bool is_handling_ = false;
-  std::optional<ProgramWatch> program_watch_;  // while starts fail
+  ProgramFile program_;
+  Vigil vigil_;
+  Obituaries obituaries_;
+  std::uint32_t published_refusal_ = 0;
 };
 
 }  // namespace cppfcgi

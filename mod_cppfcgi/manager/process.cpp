@@ -43,6 +43,18 @@ std::optional<ProcessStat> read_process(pid_t pid) {
   return std::nullopt;
 }
 
+std::uint64_t resident_bytes(pid_t pid) {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%d/statm", pid);
+  const Fd file(open(path, O_RDONLY | O_CLOEXEC));
+  char text[128];
+  const ssize_t got = file ? read(file.get(), text, sizeof text - 1) : -1;
+  if (got <= 0) return 0;
+  text[got] = '\0';
+  const char* second = std::strchr(text, ' ');  // pages: of address space, resident, …
+  return second == nullptr ? 0 : std::strtoull(second, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 Fd open_pidfd(pid_t pid) { return Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
 bool has_ended(const Fd& pidfd) {

@@ -17,6 +17,8 @@ struct ProcessStat {
 
 std::optional<ProcessStat> read_process(pid_t pid);  // nullopt: there is none
 
+std::uint64_t resident_bytes(pid_t pid);  // of memory; 0: there is none
+
 Fd open_pidfd(pid_t pid);  // empty: there is no such process
 bool has_ended(const Fd& pidfd);
 bool is_alive(pid_t pid);  // a zombie is not

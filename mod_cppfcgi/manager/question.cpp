@@ -13,7 +13,7 @@
 
 namespace cppfcgi {
 
-Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& path, Callback callback) {
+Result<Fd> send_to_slot(const std::string& path, const std::string& text) {
   Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return posix_error("socket", errno);
   sockaddr_un address{};
@@ -22,11 +22,15 @@ Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& p
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
     return posix_error("connect " + path, errno);
   }
-  const std::string text = capacity_question();
-  if (send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) {
-    return posix_error("ask " + path, errno);
-  }
-  std::unique_ptr<Question> question(new Question(std::move(fd), std::move(callback)));
+  const ssize_t sent = send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(text.size())) return posix_error("ask " + path, sent < 0 ? errno : EMSGSIZE);
+  return fd;
+}
+
+Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& path, Callback callback) {
+  auto fd = send_to_slot(path, capacity_question());
+  if (!fd) return fd.error();
+  std::unique_ptr<Question> question(new Question(*std::move(fd), std::move(callback)));
   auto watch = loop.watch(question->fd_.get(), EPOLLIN, [raw = question.get()](std::uint32_t) { raw->receive(); });
   if (!watch) return watch.error();
   question->watch_ = *std::move(watch);

@@ -9,15 +9,21 @@
 
 #include "mod_cppfcgi/manager/capacity.h"
 #include "mod_cppfcgi/manager/loop.h"
+#include "shared/fd.h"
+#include "shared/result.h"
 
 namespace cppfcgi {
+
+// A non-blocking connection to the worker that listens at `path`, on which `text` has been sent. EAGAIN: the listen
+// queue is full.
+Result<Fd> send_to_slot(const std::string& path, const std::string& text);
 
 class Question {
  public:
   enum class Outcome { answered, closed, reset };  // reset: closed, and nobody had read the question
   using Callback = std::function<void(Outcome outcome, Offer offer)>;  // called once; may destroy the question
 
-  // EAGAIN: the listen queue is full.
+  // Errors as above.
   static Result<std::unique_ptr<Question>> ask(Loop& loop, const std::string& path, Callback callback);
 
   // True: nobody has read it, so the slot's next worker will find it.

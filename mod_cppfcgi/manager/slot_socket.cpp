@@ -1,6 +1,7 @@
 #include "mod_cppfcgi/manager/slot_socket.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -80,6 +81,18 @@ SlotSocket SlotSocket::take_from(const Fd& pidfd, const std::string& path) {
                      getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0 && listens != 0;
   if (is_it) slot.fd_ = std::move(socket);
   return slot;
+}
+
+void SlotSocket::set_depth(std::uint32_t depth) const {
+  if (fd_) listen(fd(), static_cast<int>(depth));
+}
+
+void SlotSocket::turn_away_waiting() const {
+  pollfd waiting{.fd = fd(), .events = POLLIN, .revents = 0};
+  while (poll(&waiting, 1, 0) == 1 && (waiting.revents & POLLIN) != 0) {
+    const Fd turned_away(accept4(fd(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!turned_away) return;
+  }
 }
 
 void SlotSocket::remove() {

@@ -26,7 +26,9 @@ class SlotSocket {
 
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
-  void remove();  // closes it, and removes its file unless somebody has put another there
+  void set_depth(std::uint32_t depth) const;
+  void turn_away_waiting() const;  // resets the connections in the listen queue, where no worker will accept them
+  void remove();                   // closes it, and removes its file unless somebody has put another there
 
  private:
   Fd fd_;

@@ -26,6 +26,7 @@ namespace {
 // All that the new process needs, laid out before the fork.
 struct Prepared {
   const char* program;
+  int kept;  // the descriptor that a script is read from, or -1
   const char* folder;
   char* const* argv;
   char* const* envp;
@@ -91,6 +92,7 @@ int reset_signals(const Prepared&) {
 }
 
 int run_program(const Prepared& plan) {
+  if (plan.kept >= 0 && fcntl(plan.kept, F_SETFD, 0) < 0) return errno;
   execve(plan.program, plan.argv, plan.envp);
   return errno;
 }
@@ -175,7 +177,10 @@ Result<Spawned> spawn(const SpawnOrder& order) {
   if (getrlimit(RLIMIT_NOFILE, &open_files) < 0) return posix_error("getrlimit", errno);
   open_files.rlim_cur = std::min<rlim_t>(open_files.rlim_max, order.open_files);
 
-  const Prepared plan{.program = order.program.c_str(),
+  const std::string file = order.pinned < 0 ? order.program : "/proc/self/fd/" + std::to_string(order.pinned);
+
+  const Prepared plan{.program = file.c_str(),
+                      .kept = order.is_script ? order.pinned : -1,
                       .folder = folder.c_str(),
                       .argv = argv.data(),
                       .envp = envp.data(),

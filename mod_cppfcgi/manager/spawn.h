@@ -15,6 +15,8 @@ namespace cppfcgi {
 
 struct SpawnOrder {
   std::string program;                   // absolute path; also argv[0]
+  int pinned = -1;                       // if not -1, the descriptor of the file that is run in its place
+  bool is_script = false;                // the pinned file: its interpreter must find the descriptor open
   std::vector<std::string> arguments;    // beyond argv[0]
   std::vector<std::string> environment;  // "NAME=value", the whole of it; CPPFCGI_NOTIFY_FD is added
   int priority = 0;                      // nice value

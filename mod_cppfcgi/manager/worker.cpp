@@ -113,7 +113,8 @@ void Worker::exit() {
   } else if (waitid(P_PIDFD, static_cast<id_t>(process_.pidfd.get()), &info, WEXITED) < 0) {
     end_ = {posix_error("waitid", errno).what, true};
   } else {
-    end_ = {ending_of(info), info.si_code != CLD_EXITED || info.si_status != 0};
+    const bool is_killed = info.si_code != CLD_EXITED;
+    end_ = {ending_of(info), is_killed || info.si_status != 0, is_killed ? info.si_status : 0};
   }
   if (const std::string failure = launch_failure(process_.launch); !failure.empty()) end_.text = failure;
   for (Output* output : {&out_, &err_}) {

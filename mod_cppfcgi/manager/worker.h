@@ -41,6 +41,7 @@ class Worker {
   struct End {
     std::string text;
     bool is_failure = true;
+    int signal = 0;  // that killed it
   };
   const End& end() const { return end_; }
 

@@ -44,7 +44,7 @@ TEST_F(BoardTest, CountsGenerationsOnWhenARowGoesToAnotherPool) {
 
 TEST_F(BoardTest, FindsWhatAnEarlierManagerLeft) {
   const auto rows = board_.take(11, 2);
-  board_.publish_worker(rows->first_slot + 1, 812, 4'711);
+  board_.publish_worker(rows->first_slot + 1, 812, 4'711, 77);
   const auto found = Board(*directory_).found();
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].key, 11u);

@@ -7,6 +7,7 @@
 #include <map>
 #include <ostream>
 #include <random>
+#include <set>
 
 namespace cppfcgi {
 
@@ -15,6 +16,11 @@ void PrintTo(const Action& action, std::ostream* out) {
                                           "publish",
                                           "ask",
                                           "stop_asking",
+                                          "check",
+                                          "commit",
+                                          "report_refusal",
+                                          "report_hang",
+                                          "read_stacks",
                                           "terminate",
                                           "kill",
                                           "report_death",
@@ -506,6 +512,385 @@ TEST(Pool, AsksAnAdoptedWorkerThatWasStillStarting) {
   EXPECT_EQ(actions, (Actions{{Do::publish, 0}, {Do::ask, 0}}));
 }
 
+// ---- Planned exits: a successor first ----
+
+// A pool of so many ready workers, with a slot more.
+Bench serving(const PoolPolicy& policy) {
+  Bench bench(policy, policy.workers + 1);
+  bench.begin();
+  bench.make_all_ready();
+  return bench;
+}
+
+TEST(Pool, ReplacesAWornWorkerWhenItsSuccessorIsReady) {
+  Bench bench = serving(workers(2));
+  EXPECT_EQ(bench.happen(Happened::worn, 0), (Actions{{Do::start, 2}, {Do::publish, 2}, {Do::ask, 2}}));
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::ready, Phase::starting}));
+  bench.happen(Happened::answered, 2);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::ready, Phase::ready}));
+  EXPECT_EQ(bench.pool.reason(0), Reason::recycled);
+  bench.happen(Happened::drained, 0);
+  EXPECT_EQ(bench.happen(Happened::exited, 0), (Actions{{Do::publish, 0}}));
+  EXPECT_EQ(bench.phases(), (Phases{Phase::empty, Phase::ready, Phase::ready}));
+  EXPECT_FALSE(bench.pool.next_deadline());
+}
+
+TEST(Pool, ReplacesWornWorkersOneAfterTheOther) {
+  Bench bench = serving(workers(2));
+  bench.happen(Happened::worn, 0);
+  EXPECT_EQ(bench.happen(Happened::worn, 1), Actions{});
+  bench.happen(Happened::answered, 2);
+  bench.happen(Happened::drained, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::stopping, Phase::ready, Phase::ready})) << "a third beside two";
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::starting, Phase::ready, Phase::ready}));
+}
+
+TEST(Pool, KeepsAWornWorkerWhileItsSuccessorCannotBeStarted) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  for (int i = 0; i < 5; ++i) {
+    bench.happen(Happened::exited, 1);
+    EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::empty}));
+    EXPECT_GE(bench.until_next(), 75ms);
+    bench.pass();
+    EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::starting}));
+  }
+  bench.happen(Happened::answered, 1);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::ready}));
+}
+
+TEST(Pool, ReplacesAWornWorkerThatDiesBeforeItsTurnAtOnce) {
+  Bench bench = serving(workers(2));
+  bench.happen(Happened::worn, 0);
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::empty, Phase::ready, Phase::starting})) << "the successor is there already";
+}
+
+TEST(Pool, GivesADrainingWorkerTimeForWhatItWorksOn) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  bench.happen(Happened::answered, 1);
+  EXPECT_EQ(bench.until_next(), 60s);
+  bench.pass();
+  EXPECT_EQ(bench.phase(0), Phase::stopping);
+}
+
+TEST(Pool, ReportsAWorkerThatCrashesWhileItDrains) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  bench.happen(Happened::answered, 1);
+  EXPECT_EQ(bench.happen(Happened::exited, 0), (Actions{{Do::publish, 0}, {Do::report_death, 0, Reason::crashed}}));
+}
+
+TEST(Pool, ReplacesAWorkerThatHasLivedLongEnough) {
+  PoolPolicy policy = workers(1);
+  policy.max_lifetime = 10s;
+  Bench bench = serving(policy);
+  EXPECT_GE(bench.until_next(), 9s);
+  EXPECT_LE(bench.until_next(), 10s);
+  bench.pass();
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::starting}));
+}
+
+TEST(Pool, AllowsEachWorkerALittleLessThanTheMostRequests) {
+  PoolPolicy policy = workers(50);
+  policy.max_requests = 1'000;
+  Bench bench = serving(policy);
+  std::set<std::uint64_t> allowances;
+  for (std::uint32_t slot = 0; slot < 50; ++slot) {
+    EXPECT_GE(bench.pool.allowance(slot), 900u);
+    EXPECT_LE(bench.pool.allowance(slot), 1'000u);
+    allowances.insert(bench.pool.allowance(slot));
+  }
+  EXPECT_GT(allowances.size(), 10u) << "all are due at the same time";
+}
+
+TEST(Pool, AllowsAtLeastOneRequestAndAnyNumberWhereThereIsNoLimit) {
+  PoolPolicy policy = workers(1);
+  EXPECT_EQ(serving(policy).pool.allowance(0), 0u);
+  policy.max_requests = 1;
+  EXPECT_EQ(serving(policy).pool.allowance(0), 1u);
+}
+
+TEST(Pool, RollsAllWorkersWhenTheirSettingsHaveChanged) {
+  Bench bench = serving(workers(2));
+  bench.on({Happened::settings_changed});
+  for (int rolled = 0; rolled < 2; ++rolled) {
+    const auto phases = bench.phases();
+    const auto successor =
+        static_cast<std::uint32_t>(std::find(phases.begin(), phases.end(), Phase::starting) - phases.begin());
+    ASSERT_LT(successor, 3u);
+    bench.happen(Happened::answered, successor);
+    const auto after = bench.phases();
+    const auto old = static_cast<std::uint32_t>(std::find(after.begin(), after.end(), Phase::draining) - after.begin());
+    ASSERT_LT(old, 3u);
+    EXPECT_EQ(bench.pool.reason(old), Reason::changed);
+    bench.happen(Happened::drained, old);
+    bench.happen(Happened::exited, old);
+  }
+  EXPECT_FALSE(bench.pool.next_deadline()) << "all are new";
+}
+
+// ---- Deploys ----
+
+TEST(Pool, TriesANewProgramInOneWorkerThatServesNobody) {
+  Bench bench = serving(workers(2));
+  EXPECT_EQ(bench.on({Happened::deployed}), (Actions{{Do::start, 2}, {Do::publish, 2}, {Do::ask, 2}}));
+  EXPECT_TRUE(bench.pool.is_trial(2));
+}
+
+TEST(Pool, CommitsToTheNewProgramWhenItsFirstWorkerIsReady) {
+  Bench bench = serving(workers(2));
+  bench.on({Happened::deployed});
+  bench.happen(Happened::answered, 2);
+  EXPECT_EQ(bench.count(Do::commit), 1u);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::ready, Phase::ready}));
+  EXPECT_EQ(bench.pool.reason(0), Reason::redeployed);
+  EXPECT_FALSE(bench.pool.is_trial(2));
+  bench.happen(Happened::drained, 0);
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phase(0), Phase::starting) << "the other old one is due";
+}
+
+TEST(Pool, RefusesANewProgramWhoseWorkerDies) {
+  Bench bench = serving(workers(2));
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.happen(Happened::exited, 2),
+            (Actions{{Do::publish, 2}, {Do::report_refusal, 2, Reason::died_early}}));
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::ready, Phase::empty}));
+  EXPECT_FALSE(bench.pool.is_backing_off());
+  EXPECT_FALSE(bench.pool.next_deadline()) << "it is not tried again";
+}
+
+TEST(Pool, RefusesANewProgramThatCannotBeStarted) {
+  Bench bench = serving(workers(1));
+  bench.on({Happened::deployed});
+  bench.happen(Happened::start_failed, 1);
+  EXPECT_EQ(bench.count(Do::report_refusal), 1u);
+}
+
+TEST(Pool, RefusesANewProgramThatIsNotReadyInTimeWhereTheOldOneSpoke) {
+  Bench bench = serving(workers(1));
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.until_next(), 10s);
+  bench.pass();
+  EXPECT_EQ(bench.pool.reason(1), Reason::not_ready);
+  EXPECT_EQ(bench.phase(1), Phase::stopping);
+  EXPECT_EQ(bench.phase(0), Phase::ready);
+}
+
+TEST(Pool, ServesNobodyWithANewProgramBeforeItHasPassedTheCheck) {
+  PoolPolicy policy = workers(1);
+  policy.has_deploy_check = true;
+  Bench bench = serving(policy);
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.happen(Happened::answered, 1, {.capacity = 4}), (Actions{{Do::check, 1}}));
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::starting}));
+  bench.happen(Happened::check_passed, 1);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::ready}));
+  EXPECT_EQ(bench.pool.state(1).capacity, 4);
+}
+
+TEST(Pool, RefusesANewProgramThatDoesNotPassTheCheckOrNotInTime) {
+  PoolPolicy policy = workers(1);
+  policy.has_deploy_check = true;
+  for (const bool is_late : {false, true}) {
+    Bench bench = serving(policy);
+    bench.on({Happened::deployed});
+    bench.happen(Happened::answered, 1);
+    if (is_late) {
+      EXPECT_EQ(bench.until_next(), 10s);
+      bench.pass();
+    } else {
+      bench.happen(Happened::check_failed, 1);
+    }
+    EXPECT_EQ(bench.actions.back(), (Action{Do::report_refusal, 1, Reason::unfit}));
+    EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::stopping}));
+  }
+}
+
+TEST(Pool, StartsTheOldProgramAfterACrashWhileANewOneIsOnTrialOrRefused) {
+  Bench bench = serving(workers(2));
+  bench.on({Happened::deployed});
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::starting, Phase::ready, Phase::starting}));
+  EXPECT_FALSE(bench.pool.is_trial(0));
+  bench.happen(Happened::answered, 0);
+  bench.happen(Happened::exited, 2);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::ready, Phase::empty})) << "nothing is due";
+}
+
+TEST(Pool, TakesANewProgramAtOnceWhereNobodyServes) {
+  Bench bench(workers(1), 2);
+  bench.begin();
+  for (int i = 0; i < 8; ++i) {
+    bench.happen(Happened::exited);
+    bench.pass();
+  }
+  bench.happen(Happened::exited);
+  bench.pass(200ms);
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.count(Do::commit), 1u);
+  EXPECT_EQ(bench.phase(0), Phase::starting);
+}
+
+TEST(Pool, TriesTheLatestProgramWhereOneComesDuringATrial) {
+  Bench bench = serving(workers(1));
+  bench.on({Happened::deployed});
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.phase(1), Phase::stopping);
+  EXPECT_EQ(bench.count(Do::report_refusal), 0u);
+  bench.happen(Happened::exited, 1);
+  EXPECT_TRUE(bench.pool.is_trial(1));
+}
+
+TEST(Pool, TriesNothingMoreWhereTheOldProgramIsBack) {
+  Bench bench = serving(workers(1));
+  bench.on({Happened::deployed});
+  bench.on({Happened::withdrawn});
+  bench.happen(Happened::exited, 1);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::empty}));
+}
+
+TEST(Pool, WaitsWithATrialUntilASlotIsFree) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  bench.on({Happened::deployed});
+  EXPECT_EQ(bench.phases(), (Phases{Phase::ready, Phase::starting}));
+  bench.happen(Happened::answered, 1);
+  bench.happen(Happened::drained, 0);
+  bench.happen(Happened::exited, 0);
+  EXPECT_TRUE(bench.pool.is_trial(0));
+}
+
+TEST(Pool, RollsWhatAnEarlierManagerHasStartedFromSomethingElse) {
+  const std::uint32_t last[] = {7, 0};
+  Pool pool(workers(1), 1, last);
+  pool.on({.what = Happened::adopted, .slot = 0, .generation = 7, .phase = Phase::ready, .is_outdated = true}, Time{});
+  EXPECT_EQ(pool.on({Happened::began}, Time{}), (Actions{{Do::start, 1}, {Do::publish, 1}, {Do::ask, 1}}));
+}
+
+// ---- The hang ladder ----
+
+TEST(Pool, EndsAWorkerThatStaysLateAndReadsItsStacksFirst) {
+  Bench bench = serving(workers(1));
+  EXPECT_EQ(bench.happen(Happened::late, 0), Actions{});
+  EXPECT_EQ(bench.until_next(), 500ms);
+  bench.pass();
+  EXPECT_EQ(bench.actions, (Actions{{Do::publish, 0},
+                                    {Do::report_hang, 0, Reason::hung},
+                                    {Do::read_stacks, 0},
+                                    {Do::start, 1},
+                                    {Do::publish, 1},
+                                    {Do::ask, 1}}));
+  EXPECT_EQ(bench.phase(0), Phase::draining);
+  EXPECT_EQ(bench.happen(Happened::drained, 0), Actions{}) << "its stacks are being read";
+  EXPECT_EQ(bench.happen(Happened::stacks_read, 0), (Actions{{Do::publish, 0}, {Do::terminate, 0}}));
+  EXPECT_EQ(bench.until_next(), 2s);
+  bench.happen(Happened::answered, 1);
+  bench.pass();
+  EXPECT_EQ(bench.actions, (Actions{{Do::kill, 0}}));
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::empty, Phase::ready}));
+}
+
+TEST(Pool, DoesNotWaitForStacksThatCannotBeRead) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::late, 0);
+  bench.pass();
+  bench.happen(Happened::answered, 1);
+  EXPECT_EQ(bench.until_next(), 2s);
+  EXPECT_EQ(bench.pass(), (Actions{{Do::publish, 0}, {Do::terminate, 0}}));
+}
+
+TEST(Pool, KeepsALateWorkerThatRecovers) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::late, 0);
+  bench.pass(400ms);
+  bench.happen(Happened::recovered, 0);
+  EXPECT_FALSE(bench.pool.next_deadline());
+  EXPECT_EQ(bench.phase(0), Phase::ready);
+}
+
+TEST(Pool, EndsAWorkerThatIsSilentWhileIdle) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::unresponsive, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::starting}));
+  EXPECT_EQ(bench.pool.reason(0), Reason::hung);
+}
+
+TEST(Pool, EndsAWorkerThatHangsWhileItDrains) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  bench.happen(Happened::answered, 1);
+  bench.happen(Happened::late, 0);
+  EXPECT_EQ(bench.until_next(), 500ms);
+  bench.pass();
+  EXPECT_EQ(bench.count(Do::read_stacks), 1u);
+}
+
+TEST(Pool, GivesADrainingWorkerItsTimeBackWhenItRecovers) {
+  Bench bench = serving(workers(1));
+  bench.happen(Happened::worn, 0);
+  bench.happen(Happened::answered, 1);
+  bench.happen(Happened::late, 0);
+  bench.happen(Happened::recovered, 0);
+  EXPECT_EQ(bench.until_next(), 60s);
+}
+
+TEST(Pool, ReplacesSeveralHungWorkersWithinItsSlots) {
+  Bench bench = serving(workers(2));
+  bench.happen(Happened::late, 0);
+  bench.happen(Happened::late, 1);
+  bench.pass();
+  EXPECT_EQ(bench.phases(), (Phases{Phase::draining, Phase::draining, Phase::starting}));
+  bench.happen(Happened::stacks_read, 0);
+  bench.happen(Happened::exited, 0);
+  EXPECT_EQ(bench.phases(), (Phases{Phase::starting, Phase::draining, Phase::starting}));
+}
+
+// ---- Refusals ----
+
+TEST(Pool, RefusesForAsLongAsTheNextTryIsAwayWhileTheBreakerIsOpenAndNobodyServes) {
+  Bench bench(workers(1));
+  bench.begin();
+  bench.happen(Happened::exited);
+  EXPECT_FALSE(bench.pool.refuses_for());
+  for (int i = 0; i < 5; ++i) {
+    bench.pass();
+    bench.happen(Happened::exited);
+  }
+  EXPECT_EQ(bench.pool.refuses_for(), bench.until_next());
+  bench.pass();
+  EXPECT_EQ(bench.pool.refuses_for(), 0ms) << "being tried";
+  bench.happen(Happened::answered);
+  EXPECT_FALSE(bench.pool.refuses_for());
+}
+
+TEST(Pool, RefusesNobodyWhileAWorkerServes) {
+  Bench bench(workers(2));
+  bench.begin();
+  bench.happen(Happened::answered, 0);
+  for (int i = 0; i < 5; ++i) {
+    bench.happen(Happened::exited, 1);
+    bench.pass();
+  }
+  EXPECT_TRUE(bench.pool.is_backing_off());
+  EXPECT_FALSE(bench.pool.refuses_for());
+}
+
+TEST(Pool, BacksOffFromWorkersThatDieUnused) {
+  Bench bench(workers(1));
+  bench.begin();
+  for (int life = 1; life <= 3; ++life) {
+    bench.happen(Happened::answered);
+    bench.pass(50ms);
+    bench.on({.what = Happened::exited, .slot = 0, .generation = bench.pool.state(0).generation, .is_unused = true});
+    EXPECT_EQ(bench.phase(0), life < 3 ? Phase::starting : Phase::empty) << life;
+  }
+}
+
 // ---- Simulation: random workers, in virtual time ----
 
 // What a started worker is going to do.
@@ -513,6 +898,9 @@ struct Fate {
   std::uint32_t generation = 0;
   Time speaks;  // answers or closes
   Time dies;
+  Time checked = Time::max();
+  Time read = Time::max();  // its stacks
+  Time drains;
   bool obeys = true;  // SIGTERM
   bool lives = true;
 };
@@ -522,13 +910,15 @@ class Simulation {
   explicit Simulation(std::uint64_t seed)
       : random_(seed),
         policy_(policy()),
-        bench_(policy_, policy_.workers + pick(2)),
-        fates_(bench_.pool.slot_count()) {}
+        bench_(policy_, policy_.workers + (chance(0.8) ? 1 : 0)),
+        fates_(bench_.pool.slot_count()),
+        phases_(bench_.pool.slot_count(), Phase::empty) {}
 
   void run(int steps) {
     obey(bench_.begin());
     for (int step = 0; step < steps && !::testing::Test::HasFailure(); ++step) {
       if (chance(0.002)) is_broken_ = !is_broken_;
+      meddle();
       act();
       check();
     }
@@ -546,10 +936,25 @@ class Simulation {
     policy.min_server_life = Duration(pick(2) * pick(3'000));
     policy.ready_timeout = Duration(1 + pick(500));
     policy.stop_grace = Duration(pick(1'000));
+    policy.max_lifetime = Duration(pick(2) * (1'000 + pick(100'000)));
+    policy.has_deploy_check = chance(0.5);
     return policy;
   }
   std::uint32_t pick(std::uint32_t below) { return static_cast<std::uint32_t>(random_() % below); }
   bool chance(double part) { return std::uniform_real_distribution<double>(0, 1)(random_) < part; }
+
+  // What nobody can foresee.
+  void meddle() {
+    const std::uint32_t slot = pick(bench_.pool.slot_count());
+    if (chance(0.02)) obey(bench_.happen(Happened::worn, slot));
+    if (chance(0.02)) obey(bench_.happen(Happened::late, slot));
+    if (chance(0.05)) obey(bench_.happen(Happened::recovered, slot));
+    if (chance(0.01)) obey(bench_.happen(Happened::unresponsive, slot));
+    if (chance(0.01)) obey(bench_.on({Happened::deployed}));
+    if (chance(0.005)) obey(bench_.on({Happened::withdrawn}));
+    if (chance(0.005)) obey(bench_.on({Happened::settings_changed}));
+    if (chance(0.005)) obey(bench_.on({Happened::program_changed}));
+  }
 
   // The next thing that happens, by its time.
   void act() {
@@ -559,9 +964,14 @@ class Simulation {
     for (std::uint32_t i = 0; i < fates_.size(); ++i) {
       const Fate& fate = fates_[i];
       if (!fate.lives || fate.generation == 0) continue;
-      if (bench_.phase(i) == Phase::starting && (!first || fate.speaks < *first))
-        first = fate.speaks, slot = i, what = Happened::answered;
-      if (!first || fate.dies < *first) first = fate.dies, slot = i, what = Happened::exited;
+      const auto consider = [&](Time when, Happened then) {
+        if (!first || when < *first) first = when, slot = i, what = then;
+      };
+      if (bench_.phase(i) == Phase::starting) consider(fate.speaks, Happened::answered);
+      if (bench_.phase(i) == Phase::starting) consider(fate.checked, Happened::check_passed);
+      if (bench_.phase(i) == Phase::draining) consider(fate.drains, Happened::drained);
+      consider(fate.read, Happened::stacks_read);
+      consider(fate.dies, Happened::exited);
     }
     if (!first) return;
     const Time before = bench_.now;
@@ -574,6 +984,12 @@ class Simulation {
       if (chance(0.2)) what = Happened::closed;
       if (chance(0.1)) what = Happened::notified;
     }
+    if (what == Happened::check_passed) {
+      fates_[slot].checked = Time::max();
+      if (chance(0.3)) what = Happened::check_failed;
+    }
+    if (what == Happened::drained) fates_[slot].drains = Time::max();
+    if (what == Happened::stacks_read) fates_[slot].read = Time::max();
     obey(bench_.happen(what, slot));
   }
 
@@ -596,9 +1012,18 @@ class Simulation {
         case Do::report_death:
           EXPECT_LE(action.delay, std::max(policy_.restart_delay, Pool::first_delay));
           break;
+        case Do::check:
+          if (chance(0.9)) fate.checked = bench_.now + Duration(pick(100));
+          break;
+        case Do::read_stacks:
+          if (chance(0.9)) fate.read = bench_.now + Duration(pick(300));
+          break;
+        case Do::commit:
         case Do::publish:
         case Do::ask:
         case Do::stop_asking:
+        case Do::report_refusal:
+        case Do::report_hang:
         case Do::report_breaker_opened:
         case Do::report_breaker_closed:
           break;
@@ -611,22 +1036,33 @@ class Simulation {
     fate = {.generation = generation, .obeys = chance(0.8)};
     fate.speaks = chance(0.1) ? Time::max() : bench_.now + Duration(pick(300));
     fate.dies = bench_.now + Duration(is_broken_ ? pick(50) : pick(100'000));
+    fate.drains = bench_.now + Duration(pick(100'000));
     if (is_broken_) fate.speaks = Time::max();
   }
 
   void check() {
     std::uint32_t active = 0;
+    std::uint32_t ready = 0;
+    bool has_planned_exit = false;
     for (std::uint32_t i = 0; i < fates_.size(); ++i) {
       const Phase phase = bench_.phase(i);
+      const Reason reason = bench_.pool.reason(i);
+      ready += phase == Phase::ready;
+      const bool is_planned = reason == Reason::recycled || reason == Reason::redeployed || reason == Reason::changed;
+      has_planned_exit |= is_planned && phase == Phase::draining && phases_[i] == Phase::ready;
+      phases_[i] = phase;
       active += phase == Phase::starting || phase == Phase::ready;
       EXPECT_EQ(phase != Phase::empty, fates_[i].lives && fates_[i].generation > 0) << "slot " << i;
       if (phase == Phase::ready) {
         EXPECT_GE(bench_.pool.state(i).capacity, 1);
       }
     }
-    EXPECT_LE(active, policy_.workers);
-    EXPECT_TRUE(active == policy_.workers || bench_.pool.next_deadline())
-        << "a worker is missing and nothing is waited for";
+    EXPECT_LE(active, policy_.workers + 1);
+    EXPECT_TRUE(!has_planned_exit || ready >= policy_.workers) << "a worker went before its successor was ready";
+    const bool has_killed = std::count(phases_.begin(), phases_.end(), Phase::stopping) > 0;
+    EXPECT_TRUE(active >= policy_.workers || bench_.pool.next_deadline() || has_killed)
+        << "a worker is missing and nothing is waited for: " << testing::PrintToString(phases_) << " of "
+        << policy_.workers;
     if (const auto due = bench_.pool.next_deadline()) {
       EXPECT_GT(*due, bench_.now) << "what is due was not done";
     }
@@ -651,7 +1087,7 @@ class Simulation {
 
   bool all_ready() const {
     const Phases phases = bench_.phases();
-    return std::count(phases.begin(), phases.end(), Phase::ready) == static_cast<std::ptrdiff_t>(policy_.workers);
+    return std::count(phases.begin(), phases.end(), Phase::ready) >= static_cast<std::ptrdiff_t>(policy_.workers);
   }
 
   void end() {
@@ -666,6 +1102,7 @@ class Simulation {
   PoolPolicy policy_;
   Bench bench_;
   std::vector<Fate> fates_;
+  Phases phases_;  // at the last check
   bool is_broken_ = false;
   int idle_turns_ = 0;
 };
