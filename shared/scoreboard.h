@@ -64,6 +64,7 @@ struct SlotRow {
   Shared<std::uint32_t> starts{0};
   Shared<std::uint64_t> start_time{0};  // field 22 of /proc/<pid>/stat: tells the process from a later one with its pid
   Shared<std::uint64_t> made_of{0};     // PoolConfig::worker_key that the worker was started with
+  Shared<std::uint64_t> program{0};     // which file it was started from, where deploys are followed; else 0
   Shared<std::uint64_t> recycle_at{0};  // nudge when SlotLoad::requests reaches it; 0: never
 };
 

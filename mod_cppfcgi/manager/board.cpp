@@ -54,17 +54,19 @@ std::vector<Board::Found> Board::found() const {
 
 Board::Entry Board::entry(std::uint32_t slot) const {
   const SlotRow& row = directory_.slots[slot];
-  return {SlotState::unpack(row.state.load()), row.pid.load(), row.start_time.load(), row.made_of.load()};
+  return {SlotState::unpack(row.state.load()),
+          {row.pid.load(), row.start_time.load(), row.made_of.load(), row.program.load()}};
 }
 
 void Board::publish(std::uint32_t slot, const SlotState& state) { directory_.slots[slot].state.store(state.pack()); }
 
-void Board::publish_worker(std::uint32_t slot, std::int32_t pid, std::uint64_t start_time, std::uint64_t made_of) {
+void Board::publish_worker(std::uint32_t slot, const Process& worker) {
   SlotRow& row = directory_.slots[slot];
-  row.pid.store(pid);
-  row.start_time.store(start_time);
-  row.made_of.store(made_of);
-  if (pid != 0) row.starts.fetch_add(1);
+  row.pid.store(worker.pid);
+  row.start_time.store(worker.start_time);
+  row.made_of.store(worker.made_of);
+  row.program.store(worker.program);
+  if (worker.pid != 0) row.starts.fetch_add(1);
 }
 
 }  // namespace cppfcgi

@@ -32,18 +32,21 @@ class Board {
   std::vector<Found> found() const;
 
   // The worker that a slot's row names.
-  struct Entry {
-    SlotState state;
+  struct Process {
     std::int32_t pid = 0;
     std::uint64_t start_time = 0;
     std::uint64_t made_of = 0;
+    std::uint64_t program = 0;
+  };
+  struct Entry {
+    SlotState state;
+    Process worker;
   };
   Entry entry(std::uint32_t slot) const;
 
   void publish(std::uint32_t slot, const SlotState& state);
-  void publish_worker(std::uint32_t slot, std::int32_t pid, std::uint64_t start_time,
-                      std::uint64_t made_of);  // before the state that goes with it
-  void publish_end(std::uint32_t slot) { publish_worker(slot, 0, 0, 0); }
+  void publish_worker(std::uint32_t slot, const Process& worker);  // before the state that goes with it
+  void publish_end(std::uint32_t slot) { publish_worker(slot, {}); }
 
   // The number of requests at which the slot's worker is due for a successor; 0: none.
   void publish_recycling(std::uint32_t slot, std::uint64_t at) { directory_.slots[slot].recycle_at.store(at); }

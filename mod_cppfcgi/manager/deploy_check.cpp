@@ -124,7 +124,7 @@ void DeployCheck::receive() {
   }
 }
 
-void DeployCheck::finish(const std::string& failure) {
+void DeployCheck::finish(std::string failure) {
   watch_.reset();
   const Callback callback = callback_;  // ours may end with us
   callback(failure);

@@ -45,8 +45,15 @@ bool PinnedProgram::is_in_place(const std::string& path) const {
   return stat(path.c_str(), &now) == 0 && is_same_content(now, state_);
 }
 
-bool PinnedProgram::is_same_file(const PinnedProgram& other) const {
-  return state_.st_dev == other.state_.st_dev && state_.st_ino == other.state_.st_ino;
+std::uint64_t PinnedProgram::id() const {
+  std::uint64_t id = 0;
+  for (const auto part : {static_cast<std::uint64_t>(state_.st_dev), static_cast<std::uint64_t>(state_.st_ino),
+                          static_cast<std::uint64_t>(state_.st_size), static_cast<std::uint64_t>(state_.st_mtim.tv_sec),
+                          static_cast<std::uint64_t>(state_.st_mtim.tv_nsec)}) {
+    id = (id ^ part) * 0x9e3779b97f4a7c15;
+    id ^= id >> 32;
+  }
+  return id == 0 ? 1 : id;
 }
 
 bool PinnedProgram::is_same_state(const PinnedProgram& other) const {

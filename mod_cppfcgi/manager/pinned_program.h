@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "shared/fd.h"
@@ -23,7 +24,7 @@ class PinnedProgram {
   bool is_script() const { return is_script_; }
 
   bool is_in_place(const std::string& path) const;  // the path names this very file, unchanged
-  bool is_same_file(const PinnedProgram& other) const;
+  std::uint64_t id() const;  // tells its content from others', as far as size and time tell; never 0
   // The same file in the same state: content as far as its size and time tell, and who may run it.
   bool is_same_state(const PinnedProgram& other) const;
 

@@ -24,7 +24,8 @@ std::vector<std::uint32_t> last_generations(const Board& board, const Board::Row
   return all;
 }
 
-std::string early_text(const PoolConfig& config) {
+std::string early_text(const PoolConfig& config, bool was_unused) {
+  if (was_unused) return "died before its first request";
   const Duration trust = std::max(config.min_server_life, config.ready_timeout * Pool::silence_trust);
   return "lived for less than " + text_of(trust);
 }
@@ -125,10 +126,11 @@ void PoolKeeper::adopt_workers() {
   std::uint32_t adopted = 0;
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
     const Board::Entry entry = around_.board.entry(rows_.first_slot + slot);
-    if (entry.pid <= 1) continue;
-    auto worker = Worker::adopt(around_.loop, entry.pid, entry.start_time, callbacks(slot, entry.state.generation));
+    const auto [pid, start_time, made_of, program] = entry.worker;
+    if (pid <= 1) continue;
+    auto worker = Worker::adopt(around_.loop, pid, start_time, callbacks(slot, entry.state.generation));
     if (!worker) {
-      log_.notice("{} ended while there was no manager", name_of(slot, entry.pid));
+      log_.notice("{} ended while there was no manager", name_of(slot, pid));
       around_.board.publish(rows_.first_slot + slot, {.generation = entry.state.generation});
       around_.board.publish_end(rows_.first_slot + slot);
       continue;
@@ -141,27 +143,27 @@ void PoolKeeper::adopt_workers() {
   const bool has_deploy = has_config_ && program_.adopt(serving_workers());
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
     if (!places_[slot].worker) continue;
-    const auto [state, pid, start_time, made_of] = around_.board.entry(rows_.first_slot + slot);
+    const auto [state, process] = around_.board.entry(rows_.first_slot + slot);
     // Of another program than the one in force, and not yet ready: it was on trial.
-    const bool is_of_other = has_config_ && program_.is_outdated(pid);
+    const bool is_of_other = has_config_ && program_.id(false) != process.program;
     const bool was_on_trial = is_of_other && state.phase == Phase::starting;
     handle({.what = Happened::adopted,
             .slot = slot,
             .generation = state.generation,
             .offer = {state.capacity, state.connections, state.is_multiplexed},
             .phase = was_on_trial ? Phase::stopping : state.phase,
-            .is_outdated = has_config_ && (is_of_other || made_of != config_.worker_key())});
+            .is_outdated = has_config_ && (is_of_other || process.made_of != config_.worker_key())});
     if (state.phase == Phase::ready) become_ready(slot, state);
   }
   if (has_deploy) handle({Happened::deployed});
   log_.notice("pool {}: took over {} of {} workers", config_.name, adopted, config_.processes);
 }
 
-std::vector<pid_t> PoolKeeper::serving_workers() const {
-  std::vector<pid_t> serving;
+std::vector<ProgramFile::Serving> PoolKeeper::serving_workers() const {
+  std::vector<ProgramFile::Serving> serving;
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
-    const bool is_ready = around_.board.entry(rows_.first_slot + slot).state.phase == Phase::ready;
-    if (is_ready && places_[slot].worker) serving.push_back(places_[slot].worker->pid());
+    const auto [state, process] = around_.board.entry(rows_.first_slot + slot);
+    if (state.phase == Phase::ready && places_[slot].worker) serving.push_back({process.pid, process.program});
   }
   return serving;
 }
@@ -175,7 +177,7 @@ void PoolKeeper::turn() {
     // Where a successor has come it answers what is queued; else nobody would.
     if (std::exchange(place.has_ended, false) && !place.worker) place.socket.turn_away_waiting();
   }
-  for (const Vigil::Finding& finding : vigil_.look(now)) handle(about(finding.what, finding.slot));
+  look_after_workers(now);
   if (const auto seen = program_.look(now)) handle({*seen});
   obituaries_.finish(log_, now);
   if (const auto due = pool_.next_deadline(); due && *due <= now) handle({Happened::time_passed});
@@ -201,7 +203,14 @@ std::optional<Time> PoolKeeper::next_deadline() const {
 
 void PoolKeeper::be_nudged() {
   if (around_.claims.waiting(rows_.pool) > 0) around_.claims.dispatch(rows_.pool, getpid());
-  for (const Vigil::Finding& finding : vigil_.look(clock_now())) handle(about(finding.what, finding.slot));
+  look_after_workers(clock_now());
+}
+
+void PoolKeeper::look_after_workers(Time now) {
+  for (const Vigil::Finding& finding : vigil_.look(now)) {
+    places_[finding.slot].was_silent = finding.what == Happened::unresponsive;
+    handle(about(finding.what, finding.slot));
+  }
 }
 
 bool PoolKeeper::has_worker(pid_t pid) const {
@@ -244,7 +253,7 @@ void PoolKeeper::perform(const Action& action) {
     case Do::report_refusal:
       return report_refusal(action);
     case Do::report_hang:
-      return log_.error("{} hangs; its threads' stacks follow, then it is ended", name_of(action.slot));
+      return report_hang(action.slot);
     case Do::read_stacks:
       return read_stacks(action.slot);
     case Do::terminate:
@@ -344,8 +353,10 @@ void PoolKeeper::start(std::uint32_t slot) {
   }
   place.worker = *std::move(worker);
   // Where the next manager finds it, before it does anything.
-  around_.board.publish_worker(rows_.first_slot + slot, place.worker->pid(), place.worker->start_time(),
-                               config_.worker_key());
+  around_.board.publish_worker(rows_.first_slot + slot, {.pid = place.worker->pid(),
+                                                         .start_time = place.worker->start_time(),
+                                                         .made_of = config_.worker_key(),
+                                                         .program = program_.id(pool_.is_trial(slot))});
   publish(slot);
   place.worker->launch();
   log_.info("{} started", name_of(slot));
@@ -401,6 +412,12 @@ void PoolKeeper::check(std::uint32_t slot) {
   }
 }
 
+void PoolKeeper::report_hang(std::uint32_t slot) {
+  log_.error("{} hangs: {}; its threads' stacks follow, then it is ended, and a successor starts", name_of(slot),
+             places_[slot].was_silent ? "it was asked while idle and did not answer (-probe-interval)"
+                                      : "requests in it are over their time (-request-timeout, -idle-timeout)");
+}
+
 void PoolKeeper::read_stacks(std::uint32_t slot) { handle(about(Happened::stacks_read, slot)); }
 
 void PoolKeeper::bury(std::uint32_t slot) {
@@ -415,9 +432,11 @@ void PoolKeeper::bury(std::uint32_t slot) {
   around_.board.publish_end(rows_.first_slot + slot);
   log_.info("{} ended: {}", place.last_worker, place.last_end.text);
   obituaries_.ended(log_, slot, pool_.state(slot).generation);
-  Event event = about(Happened::exited, slot);
   // Somebody else's SIGKILL says nothing about the program.
-  event.is_unused = worker->end().signal != SIGKILL && requests(slot) == place.requests_before;
+  const bool is_own_end = worker->end().is_known && worker->end().signal != SIGKILL;
+  place.was_unused = is_own_end && requests(slot) == place.requests_before;
+  Event event = about(Happened::exited, slot);
+  event.is_unused = place.was_unused;
   handle(event);
 }
 
@@ -428,7 +447,7 @@ void PoolKeeper::report_death(const Action& action) {
                   {.worker = place.last_worker,
                    .end = place.last_end,
                    .reason = action.reason,
-                   .early = early_text(config_),
+                   .early = early_text(config_, place.was_unused),
                    .pause = action.delay,
                    .slot = action.slot,
                    .successor = has_successor ? pool_.state(action.slot).generation : 0,

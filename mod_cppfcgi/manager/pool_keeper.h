@@ -84,14 +84,17 @@ class PoolKeeper {
     std::uint32_t ready_generation = 0;  // the last that has become ready
     std::string last_worker;             // "worker 3 (pid 812) of pool /srv/a": the one that ended last
     Worker::End last_end;
+    bool was_unused = false;
+    bool was_silent = false;  // it hangs, and this is why
   };
 
   PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
              const std::string& socket_folder, const Log::File& log);
   Result<void> open_sockets();
   void adopt_workers();
-  std::vector<pid_t> serving_workers() const;
+  std::vector<ProgramFile::Serving> serving_workers() const;
 
+  void look_after_workers(Time now);
   void handle(const Event& event);
   void perform(const Action& action);
   void publish(std::uint32_t slot);
@@ -102,6 +105,7 @@ class PoolKeeper {
   void stop_asking(std::uint32_t slot);
   void hear(std::uint32_t slot, Question::Outcome outcome, Offer offer);
   void check(std::uint32_t slot);
+  void report_hang(std::uint32_t slot);
   void read_stacks(std::uint32_t slot);
   void bury(std::uint32_t slot);
   void report_death(const Action& action);

@@ -25,24 +25,23 @@ void ProgramFile::follow(bool is_followed) {
   in_force_ = is_followed ? pin(path_) : std::nullopt;
 }
 
-bool ProgramFile::adopt(const std::vector<pid_t>& serving) {
-  if (!is_followed_ || !in_force_ || in_force_->is_script()) return false;
+bool ProgramFile::adopt(const std::vector<Serving>& serving) {
+  if (!in_force_) return false;
   std::optional<PinnedProgram> other;
-  for (const pid_t pid : serving) {
-    auto running = PinnedProgram::pin_running(pid);
-    if (!running) continue;
-    if (running->is_same_file(*in_force_)) return false;
-    if (!other) other = *std::move(running);
+  for (const Serving& worker : serving) {
+    if (worker.program == in_force_->id()) return false;
+    auto running = PinnedProgram::pin_running(worker.pid);
+    // Of a script that is the interpreter: the script itself cannot be had any more.
+    if (running && running->id() == worker.program) other = *std::move(running);
   }
   if (!other) return false;
   candidate_ = std::exchange(in_force_, std::move(other));
   return true;
 }
 
-bool ProgramFile::is_outdated(pid_t pid) const {
-  if (!is_followed_ || !in_force_ || in_force_->is_script()) return false;
-  const auto running = PinnedProgram::pin_running(pid);
-  return running && !running->is_same_file(*in_force_);
+std::uint64_t ProgramFile::id(bool is_trial) const {
+  const auto& program = is_trial && candidate_ ? candidate_ : in_force_;
+  return program ? program->id() : 0;
 }
 
 const PinnedProgram* ProgramFile::to_start(bool is_trial) const {

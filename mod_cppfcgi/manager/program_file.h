@@ -22,10 +22,14 @@ class ProgramFile {
 
   // Whether a new program is deployed. The first time, the one that lies there is in force.
   void follow(bool is_followed);
-  // In place of the one that lies there: the one that a worker runs which serves already. True: the path's is another,
-  // and is to be tried. Which of these workers run something else than what is in force, is_outdated tells.
-  bool adopt(const std::vector<pid_t>& serving);
-  bool is_outdated(pid_t pid) const;
+  // Puts the one in force, instead of the one that lies there, from which workers were started that serve already.
+  // True: the path's is another, and is to be tried.
+  struct Serving {
+    pid_t pid = 0;
+    std::uint64_t program = 0;  // its id()
+  };
+  bool adopt(const std::vector<Serving>& serving);
+  std::uint64_t id(bool is_trial) const;  // of what is started; 0: of whatever lies there
 
   // What to start: nothing pinned means the path.
   const PinnedProgram* to_start(bool is_trial) const;

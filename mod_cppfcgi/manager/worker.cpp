@@ -109,7 +109,7 @@ void Worker::exit() {
   send_group_signal(process_.pidfd, SIGKILL, is_ours_ ? std::optional(pid_) : std::nullopt);
   siginfo_t info{};
   if (!is_ours_) {
-    end_ = {"ended; an earlier manager was its parent, so nobody knows how", true};
+    end_ = {"ended; an earlier manager was its parent, so nobody knows how", true, 0, false};
   } else if (waitid(P_PIDFD, static_cast<id_t>(process_.pidfd.get()), &info, WEXITED) < 0) {
     end_ = {posix_error("waitid", errno).what, true};
   } else {

@@ -41,7 +41,8 @@ class Worker {
   struct End {
     std::string text;
     bool is_failure = true;
-    int signal = 0;  // that killed it
+    int signal = 0;        // that killed it
+    bool is_known = true;  // how it ended
   };
   const End& end() const { return end_; }
 

@@ -120,10 +120,12 @@ PoolConfig ManagerRig::pool(const Script& script, std::uint32_t processes) {
   return pool;
 }
 
-Message ManagerRig::configure(const std::vector<PoolConfig>& pools) {
+Message ManagerRig::configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs) {
   Message message{.number = ++number_, .text = {}, .descriptors = {}};
   message.descriptors.push_back(must(text_to_memory(to_json({.socket_folder = socket_folder(), .pools = pools}))));
   message.descriptors.emplace_back(open((folder_ / "log").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  for (const std::string& log : logs)
+    message.descriptors.emplace_back(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   const auto sent = send_message(control_.get(), message);
   if (!sent) throw std::runtime_error(sent.error().what);
   return must(receive_message(control_.get(), Milliseconds(10'000)));
@@ -151,6 +153,20 @@ std::vector<pid_t> ManagerRig::pids(const PoolConfig& pool) const {
   std::vector<pid_t> all;
   for (std::uint32_t index = 0; index < pool.processes; ++index) all.push_back(pid(pool, index));
   return all;
+}
+
+std::vector<pid_t> ManagerRig::serving(const PoolConfig& pool) const {
+  std::vector<pid_t> all;
+  for (std::uint32_t index = 0; index <= pool.processes; ++index) {
+    if (state(pool, index).phase == Phase::ready) all.push_back(pid(pool, index));
+  }
+  return all;
+}
+
+std::size_t ManagerRig::living(const PoolConfig& pool) const {
+  std::size_t count = 0;
+  for (std::uint32_t index = 0; index <= pool.processes; ++index) count += state(pool, index).phase != Phase::empty;
+  return count;
 }
 
 std::string ManagerRig::socket(const PoolConfig& pool, std::uint32_t index) const {

@@ -37,8 +37,8 @@ class ManagerRig {
   void nudge() const;
 
   // ---- configurations ----
-  PoolConfig pool(const Script& script, std::uint32_t processes = 1);  // of actors
-  Message configure(const std::vector<PoolConfig>& pools);             // the answer
+  PoolConfig pool(const Script& script, std::uint32_t processes = 1);                                  // of actors
+  Message configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs = {});  // the answer
   void end_generation();  // nobody knows configurations before the latest any more
   std::uint64_t number() const { return number_; }
 
@@ -50,7 +50,9 @@ class ManagerRig {
   const SlotRow& slot(const PoolConfig& pool, std::uint32_t index = 0) const;
   SlotState state(const PoolConfig& pool, std::uint32_t index = 0) const;
   pid_t pid(const PoolConfig& pool, std::uint32_t index = 0) const;
-  std::vector<pid_t> pids(const PoolConfig& pool) const;
+  std::vector<pid_t> pids(const PoolConfig& pool) const;     // of its slots, without the successor's
+  std::vector<pid_t> serving(const PoolConfig& pool) const;  // that are ready, whatever their slot
+  std::size_t living(const PoolConfig& pool) const;          // workers, whatever they do
   std::string socket(const PoolConfig& pool, std::uint32_t index = 0) const;
 
   // Waits until all workers of the pool are ready. False: they are not in time.

@@ -44,12 +44,12 @@ TEST_F(BoardTest, CountsGenerationsOnWhenARowGoesToAnotherPool) {
 
 TEST_F(BoardTest, FindsWhatAnEarlierManagerLeft) {
   const auto rows = board_.take(11, 2);
-  board_.publish_worker(rows->first_slot + 1, 812, 4'711, 77);
+  board_.publish_worker(rows->first_slot + 1, {812, 4'711, 77, 0});
   const auto found = Board(*directory_).found();
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].key, 11u);
-  EXPECT_EQ(board_.entry(found[0].rows.first_slot + 1).pid, 812);
-  EXPECT_EQ(board_.entry(found[0].rows.first_slot + 1).start_time, 4'711u);
+  EXPECT_EQ(board_.entry(found[0].rows.first_slot + 1).worker.pid, 812);
+  EXPECT_EQ(board_.entry(found[0].rows.first_slot + 1).worker.start_time, 4'711u);
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 //   children N            starts N processes that stay     ignore-term  SIGTERM does nothing any more
 //   notify                says that it is ready      report FILE        writes down what it was given
 //   answer N              accepts, tells N as its FCGI_MAX_REQS and closes, for ever
+//   answer-times N TIMES  the same, so many times
+//   serve STATUS          the same with 1, and answers requests with this status, for ever
+//   grow BYTES            takes and uses so much memory
 //   refuse                accepts and closes at once, for ever
 //   refuse-unread-once    accepts one connection and closes it without reading
 //   accept-and-exit N     accepts one connection and ends
@@ -16,11 +19,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "shared/params.h"
 #include "shared/record.h"
@@ -37,21 +43,57 @@ void wait_for(const std::string& file) {
   while (access(file.c_str(), F_OK) != 0) poll(nullptr, 0, 2);
 }
 
+std::string capacity(const std::string& requests) {
+  std::string content;
+  append_pair(content, {"FCGI_MAX_REQS", requests});
+  append_pair(content, {"FCGI_MAX_CONNS", "100"});
+  std::string record;
+  append_record(record, RecordType::get_values_result, 0, content);
+  return record;
+}
+
+void answer_once(const std::string& requests) {
+  const int connection = accept(0, nullptr, nullptr);
+  if (connection < 0) _exit(99);
+  char bytes[1024];
+  while (read(connection, bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+  }
+  const std::string record = capacity(requests);
+  if (write(connection, record.data(), record.size()) < 0) perror("write");
+  close(connection);
+}
+
 [[noreturn]] void answer(const std::string& requests) {
+  for (;;) answer_once(requests);
+}
+
+// One record tells which it is: a question, or a request, which is read up to its end.
+[[noreturn]] void serve(const std::string& status) {
   for (;;) {
     const int connection = accept(0, nullptr, nullptr);
     if (connection < 0) _exit(99);
-    char bytes[1024];
-    while (read(connection, bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+    RecordReader reader;
+    std::string reply;
+    std::array<std::byte, 4096> buffer;
+    while (reply.empty()) {
+      const ssize_t got = read(connection, buffer.data(), buffer.size());
+      if (got <= 0) break;
+      Bytes bytes = std::span(buffer).first(static_cast<std::size_t>(got));
+      for (auto step = reader.next(bytes); step.kind == RecordReader::Kind::fragment; step = reader.next(bytes)) {
+        if (step.header.is(RecordType::get_values)) reply = capacity("1");
+        if (!step.header.is(RecordType::stdin_stream) || step.header.content_length > 0) continue;
+        append_stream(reply, RecordType::stdout_stream, step.header.id, "Status: " + status + "\r\n\r\nx");
+        append_end_request(reply, step.header.id, 0, ProtocolStatus::request_complete);
+      }
     }
-    std::string content;
-    append_pair(content, {"FCGI_MAX_REQS", requests});
-    append_pair(content, {"FCGI_MAX_CONNS", "100"});
-    std::string record;
-    append_record(record, RecordType::get_values_result, 0, content);
-    if (write(connection, record.data(), record.size()) < 0) perror("write");
+    if (write(connection, reply.data(), reply.size()) < 0) perror("write");
     close(connection);
   }
+}
+
+void grow(std::size_t bytes) {
+  static std::vector<char> memory;
+  memory.assign(bytes, 'x');
 }
 
 [[noreturn]] void refuse() {
@@ -83,7 +125,8 @@ void report(const std::string& file, char** argv) {
   for (int fd = 0; fd < 1'024; ++fd) {
     if (fcntl(fd, F_GETFD) >= 0) descriptors += "descriptor " + std::to_string(fd) + "\n";
   }
-  std::ofstream out(file + ".new");
+  const std::string fresh = file + "." + std::to_string(getpid());  // others may report as well
+  std::ofstream out(fresh);
   out << descriptors;
   for (char** argument = argv; *argument != nullptr; ++argument) out << "argument " << *argument << '\n';
   for (char** variable = environ; *variable != nullptr; ++variable) out << "variable " << *variable << '\n';
@@ -102,7 +145,7 @@ void report(const std::string& file, char** argv) {
       << "files " << files.rlim_cur << '\n'
       << "leads its session " << (getsid(0) == getpid()) << '\n';
   out.close();
-  std::filesystem::rename(file + ".new", file);
+  std::filesystem::rename(fresh, file);
 }
 
 }  // namespace
@@ -131,6 +174,12 @@ int main(int argc, char** argv) {
     if (what == "notify" && write(std::atoi(getenv("CPPFCGI_NOTIFY_FD")), "r", 1) != 1) perror("notify");
     if (what == "report") report(text(), argv);
     if (what == "answer") answer(text());
+    if (what == "answer-times") {
+      const std::string requests = text();
+      for (long left = number(); left > 0; --left) answer_once(requests);
+    }
+    if (what == "serve") serve(text());
+    if (what == "grow") grow(static_cast<std::size_t>(number()));
     if (what == "refuse") refuse();
     if (what == "refuse-unread-once") refuse_unread_once();
     if (what == "accept-and-exit") {
