@@ -39,7 +39,7 @@ $(BUILD)/obj/%.o: %.cpp
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
 # ---- the worker library ----
-LIBRARY := $(WORKER) $(BUILD)/obj/shared/record.o $(BUILD)/obj/shared/params.o
+LIBRARY := $(WORKER) $(patsubst %,$(BUILD)/obj/shared/%.o,record params worker_note)
 $(BUILD)/libcppfcgi.a: $(LIBRARY)
 	@rm -f $@ && ar rcs $@ $^
 
@@ -55,14 +55,14 @@ $(BUILD)/samples/%: $(BUILD)/obj/worker/samples/%.o $(BUILD)/libcppfcgi.a
 
 # ---- the manager ----
 $(BUILD)/cppfcgi-manager: $(MANAGER) $(SHARED)
-	$(CXX) $(LDFLAGS) $^ -lfmt -o $@
+	$(CXX) $(LDFLAGS) $^ -lfmt -ldw -lelf -o $@
 
 # ---- tests: one program ("suite") a folder; tests/support/ is what they share; tests/<folder>/programs/*.cpp are programs that tests run ----
 test_suites := unit process httpd interop
 define test_suite
 $(BUILD)/tests/$(1)/suite: $(call objects,tests/$(1)) $(SUPPORT) $(CORE) $(filter-out %/main.o,$(MANAGER)) $(WORKER) $(SHARED)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lfmt -o $$@
+	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lfmt -ldw -lelf -o $$@
 endef
 $(foreach suite,$(test_suites),$(eval $(call test_suite,$(suite))))
 

@@ -1,4 +1,5 @@
 // A worker process's life: how it starts, listens, shares its socket, is told to end, and ends.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -21,6 +22,13 @@ std::string body_of(const FastcgiAnswer& answer) {
 std::string ask(FastcgiClient client, const std::string& path, const std::string& body = {}) {
   client.request(1, get_params(path), body, false);
   return body_of(client.answer(1));
+}
+
+// As open() takes them; 0: there is none.
+int descriptor_flags(pid_t pid, int number) {
+  const std::string info = read_file("/proc/" + std::to_string(pid) + "/fdinfo/" + std::to_string(number));
+  const auto at = info.find("flags:");
+  return at == std::string::npos ? 0 : std::stoi(info.substr(at + 6), nullptr, 8);
 }
 
 bool exited_with(std::optional<int> status, int code) {
@@ -155,8 +163,10 @@ TEST_P(WorkerLife, TellsWhenItIsReady) {
   Process worker({.command = {"/bin/sh", "-c", script}, .stdin_fd = socket.get()});
   EXPECT_TRUE(wait_until([&] { return read_file(folder / "notify").size() == 1; }));
   const std::string open = ask(FastcgiClient::to_unix(folder / "socket"), "/?open");
-  EXPECT_EQ(open.find(folder / "notify"), std::string::npos) << "it closes the descriptor: " << open;
   EXPECT_NE(open.find("\nunset\n"), std::string::npos) << open;
+  const int flags = descriptor_flags(worker.pid(), 7);
+  EXPECT_NE(flags & O_CLOEXEC, 0) << "what the application starts does not get it";
+  EXPECT_NE(flags & O_NONBLOCK, 0) << "and nothing waits for who does not read";
 }
 
 TEST(Worker, SaysThatItHasNoSocket) {

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <string>
 
+#include "worker/src/crash_recorder.h"
 #include "worker/src/log.h"
 #include "worker/src/server.h"
 #include "worker/src/signals.h"
@@ -52,6 +53,7 @@ void Guard::reclaim() {
 }
 
 void Guard::run() {
+  const AlternateStack stack;
   for (;;) {
     bool is_running = false;
     {

@@ -5,7 +5,9 @@
 #include <exception>
 #include <memory>
 
+#include "worker/src/crash_recorder.h"
 #include "worker/src/log.h"
+#include "worker/src/notify.h"
 #include "worker/src/server.h"
 #include "worker/src/signals.h"
 
@@ -25,6 +27,9 @@ int serve(int argc, const char* const* argv, Handler handler) {
 int serve(const Options& options, Handler handler) {
   try {
     const BlockedSignals blocked;
+    const Fd notify = take_notify_fd();
+    const AlternateStack stack;
+    const auto recorder = std::make_unique<CrashRecorder>(notify.get());
     auto listener = Listener::open(options.listen, std::getenv("FCGI_WEB_SERVER_ADDRS"));
     if (!listener) {
       log_line(listener.error().what);
@@ -35,7 +40,7 @@ int serve(const Options& options, Handler handler) {
       log_line(prepared.error().what);
       return 1;
     }
-    server->run();
+    server->run(notify);
     return 0;
   } catch (const std::exception& failure) {
     log_line(std::string("ends: ") + failure.what());

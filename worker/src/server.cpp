@@ -10,13 +10,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <utility>
 
+#include "worker/src/crash_recorder.h"
 #include "worker/src/log.h"
+#include "worker/src/notify.h"
 
 namespace cppfcgi {
 namespace {
@@ -70,8 +70,8 @@ Result<void> Server::prepare() {
   return {};
 }
 
-void Server::run() {
-  tell_ready();
+void Server::run(const Fd& notify) {
+  tell_ready(notify);
   for (;;) {
     turn(is_full_ ? retry_accepting_ms : -1);
     if (runs_handlers_in_loop()) serve_queue();
@@ -82,18 +82,6 @@ void Server::run() {
   }
   while (!connections_.empty()) close(*connections_.front());
   closed_.clear();
-}
-
-// Says on CPPFCGI_NOTIFY_FD that requests can come now; the application's own children know nothing of it.
-void Server::tell_ready() {
-  const char* text = std::getenv("CPPFCGI_NOTIFY_FD");
-  if (text == nullptr) return;
-  int number = -1;
-  std::from_chars(text, text + std::string_view(text).size(), number);
-  unsetenv("CPPFCGI_NOTIFY_FD");
-  if (number <= STDERR_FILENO) return;
-  const Fd notify(number);
-  if (::write(notify.get(), "R", 1) < 0) log_line("cannot tell the manager that the worker is ready");
 }
 
 // ---- the loop ----
@@ -334,6 +322,7 @@ void Server::run_one(Task& task) {
 }
 
 void Server::handler_thread() {
+  const AlternateStack stack;
   for (;;) {
     Task* task = nullptr;
     {

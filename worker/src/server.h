@@ -35,8 +35,8 @@ class Server {
 
   // Makes what it needs of the kernel; signals are blocked already.
   Result<void> prepare();
-  // Serves until it is asked to stop, by a signal.
-  void run();
+  // Says on `notify` that requests can come, and serves until it is asked to stop, by a signal.
+  void run(const Fd& notify);
 
   // ---- for the guard, from its thread ----
   void begin_stop();  // sets the loop going towards its end
@@ -76,7 +76,6 @@ class Server {
   void run_one(Task& task);
   void handler_thread();
   void wake();
-  void tell_ready();
 
   const Options options_;
   const Handler handler_;

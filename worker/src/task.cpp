@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <exception>
 
+#include "worker/src/crash_recorder.h"
 #include "worker/src/log.h"
 #include "worker/src/server.h"
 
@@ -98,7 +99,7 @@ Connection::Next Task::run(const Handler& handler) {
   } catch (const RequestStopped&) {
     is_whole = false;
   } catch (const std::exception& failure) {
-    log_line(std::string("an answer is cut: ") + failure.what());
+    log_line(name() + ": the answer is cut: " + failure.what());
     is_whole = false;
   }
   finish();
@@ -113,6 +114,7 @@ void Task::finish() {
 bool Task::call(const Handler& handler) {
   try {
     if (!body_failure_.empty()) return answer_failure(body_failure_);
+    const RequestUnderWay under_way(request_);
     handler(request_, response_);
     return true;
   } catch (const RequestStopped&) {
@@ -124,11 +126,18 @@ bool Task::call(const Handler& handler) {
   }
 }
 
+// For log lines: "request abc GET /cart".
+std::string Task::name() const {
+  std::string text;
+  if (const std::string_view id = request_.unique_id(); !id.empty()) text.append("request ").append(id).append(" ");
+  return text.append(request_.method()).append(" ").append(request_.uri());
+}
+
 // Says why, and answers 500 where nothing has left yet.
 bool Task::answer_failure(std::string_view what) {
   try {
-    std::string line = "cppfcgi: ";
-    line.append(request_.method()).append(" ").append(request_.uri()).append(": ").append(what);
+    std::string line = "cppfcgi: " + name() + ": ";
+    line.append(what);
     if (response_.is_sent()) line += "; the answer is cut";
     response_.log(line);
     if (response_.is_sent()) return false;

@@ -48,6 +48,7 @@ class Task final : private detail::StopSeam, private detail::ResponseSink, priva
   void send_stderr(std::string_view text) override;
   bool wait_writable() override;
 
+  std::string name() const;
   bool call(const Handler& handler);  // false: the answer must be cut
   bool answer_failure(std::string_view what);
   bool send_end();

@@ -97,6 +97,9 @@ class CPPFCGI_EXPORT Request {
   // nothing for it.
   std::stop_token stop_token() const;
 
+  // What names it in all logs (UNIQUE_ID); "" where the web server gives none.
+  std::string_view unique_id() const { return param("UNIQUE_ID"); }
+
   // Its number on its connection, FastCGI's request id.
   std::uint16_t id() const { return id_; }
 
