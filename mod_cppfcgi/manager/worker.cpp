@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -25,13 +27,34 @@ std::string ending_of(const siginfo_t& info) {
                      name != nullptr ? name : "");
 }
 
-// The reading end of what an adopted worker prints to; the old manager's is gone. Empty where we may not.
-Fd reopen_output(pid_t pid, int number) {
+double seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1'000'000;
+}
+
+std::string usage_text(const rusage& usage) {
+  return fmt::format("used {:.2f} s of CPU ({:.2f} s of it in the kernel), at most {:.1f} MiB of memory",
+                     seconds(usage.ru_utime) + seconds(usage.ru_stime), seconds(usage.ru_stime),
+                     static_cast<double>(usage.ru_maxrss) / 1'024);
+}
+
+// The reading end of what an adopted worker writes to; the old manager's is gone. Empty where we may not.
+Fd reopen_pipe(pid_t pid, int number) {
   const std::string path = fmt::format("/proc/{}/fd/{}", pid, number);
   std::array<char, 16> target{};
   if (readlink(path.c_str(), target.data(), target.size()) < 0) return {};
   if (std::strncmp(target.data(), "pipe:", 5) != 0) return {};
   return Fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+}
+
+// Only our library keeps it, and sets it like this. What else a program may have there is no business of ours.
+bool is_notify_pipe(pid_t pid) {
+  const Fd file(open(fmt::format("/proc/{}/fdinfo/{}", pid, notify_fd).c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 256> text{};
+  if (!file || read(file.get(), text.data(), text.size() - 1) <= 0) return false;
+  const char* const flags = std::strstr(text.data(), "flags:");
+  if (flags == nullptr) return false;
+  constexpr unsigned long expected = O_WRONLY | O_NONBLOCK | O_CLOEXEC;
+  return (std::strtoul(flags + 6, nullptr, 8) & (O_ACCMODE | O_NONBLOCK | O_CLOEXEC)) == expected;
 }
 
 }  // namespace
@@ -62,8 +85,9 @@ Result<std::unique_ptr<Worker>> Worker::adopt(Loop& loop, pid_t pid, std::uint64
   std::unique_ptr<Worker> worker(new Worker(pid, std::move(callbacks)));
   worker->start_time_ = start_time;
   worker->process_.pidfd = std::move(pidfd);
-  worker->out_.fd = reopen_output(pid, STDOUT_FILENO);
-  worker->err_.fd = reopen_output(pid, STDERR_FILENO);
+  worker->out_.fd = reopen_pipe(pid, STDOUT_FILENO);
+  worker->err_.fd = reopen_pipe(pid, STDERR_FILENO);
+  if (is_notify_pipe(pid)) worker->process_.notify = reopen_pipe(pid, notify_fd);
   if (auto watched = worker->watch(loop); !watched) return watched.error();
   return worker;
 }
@@ -73,7 +97,7 @@ Result<void> Worker::watch(Loop& loop) {
   if (!watching) return watching.error();
   exit_watch_ = *std::move(watching);
   if (process_.notify) {
-    watching = loop.watch(process_.notify.get(), EPOLLIN, [this](std::uint32_t) { be_notified(); });
+    watching = loop.watch(process_.notify.get(), EPOLLIN, [this](std::uint32_t) { read_notes(); });
     if (!watching) return watching.error();
     notify_watch_ = *std::move(watching);
   }
@@ -107,16 +131,11 @@ void Worker::exit() {
   notify_watch_.reset();
   // Before it is reaped: until then nobody else can have its number.
   send_group_signal(process_.pidfd, SIGKILL, is_ours_ ? std::optional(pid_) : std::nullopt);
-  siginfo_t info{};
-  if (!is_ours_) {
-    end_ = {"ended; an earlier manager was its parent, so nobody knows how", true, 0, false};
-  } else if (waitid(P_PIDFD, static_cast<id_t>(process_.pidfd.get()), &info, WEXITED) < 0) {
-    end_ = {posix_error("waitid", errno).what, true};
-  } else {
-    const bool is_killed = info.si_code != CLD_EXITED;
-    end_ = {ending_of(info), is_killed || info.si_status != 0, is_killed ? info.si_status : 0};
-  }
+  end_ = take_end();
   if (const std::string failure = launch_failure(process_.launch); !failure.empty()) end_.text = failure;
+  for (int i = 0; i < last_reads && read_notes(); ++i) {
+  }
+  end_.record = notes_.record();
   for (Output* output : {&out_, &err_}) {
     for (int i = 0; i < last_reads && read_output(*output); ++i) {
     }
@@ -126,15 +145,40 @@ void Worker::exit() {
   exited();
 }
 
-void Worker::be_notified() {
-  char byte = 0;
-  const ssize_t got = read(process_.notify.get(), &byte, 1);
-  if (got < 0) return;
-  notify_watch_.reset();
-  process_.notify.reset();
-  if (got == 0) return;  // closed without a word: a program that does not know of it
+// Reaps it.
+Worker::End Worker::take_end() {
+  if (!is_ours_) {
+    return {.text = "ended; an earlier manager was its parent, so nobody knows how", .is_known = false};
+  }
+  siginfo_t info{};
+  rusage usage{};  // which the library's waitid() does not give
+  if (syscall(SYS_waitid, P_PIDFD, process_.pidfd.get(), &info, WEXITED, &usage) < 0) {
+    return {.text = posix_error("waitid", errno).what};
+  }
+  const bool is_killed = info.si_code != CLD_EXITED;
+  return {.text = ending_of(info),
+          .is_failure = is_killed || info.si_status != 0,
+          .signal = is_killed ? info.si_status : 0,
+          .usage = usage_text(usage)};
+}
+
+// A piece of them. False: there is no more now.
+bool Worker::read_notes() {
+  if (!process_.notify) return false;
+  std::array<char, read_bytes> bytes;
+  const ssize_t got = read(process_.notify.get(), bytes.data(), bytes.size());
+  if (got < 0) return false;
+  if (got == 0) {
+    notify_watch_.reset();
+    process_.notify.reset();
+    return false;
+  }
+  const bool was_ready = notes_.is_ready();
+  notes_.feed({bytes.data(), static_cast<std::size_t>(got)});
+  if (was_ready || !notes_.is_ready() || !notify_watch_) return true;
   const auto notified = callbacks_.notified;
   notified();
+  return true;
 }
 
 // A bounded piece, so that one that floods does not keep the others waiting. False: there is no more now.

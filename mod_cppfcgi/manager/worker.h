@@ -1,17 +1,19 @@
 // Worker: one process of a pool as the manager holds it: watched by its pidfd, its output cut into lines, its word that
-// it is ready. A shell; owned by the pool's keeper, which learns of everything by the callbacks.
+// it is ready, its record of a crash. A shell; owned by the pool's keeper, which learns of everything by the callbacks.
 #pragma once
 
 #include <sys/types.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "mod_cppfcgi/manager/lines.h"
 #include "mod_cppfcgi/manager/loop.h"
 #include "mod_cppfcgi/manager/spawn.h"
+#include "shared/worker_note.h"
 
 namespace cppfcgi {
 
@@ -41,8 +43,11 @@ class Worker {
   struct End {
     std::string text;
     bool is_failure = true;
-    int signal = 0;        // that killed it
-    bool is_known = true;  // how it ended
+    int signal = 0;                          // that killed it
+    bool is_known = true;                    // how it ended
+    std::optional<CrashRecord> record = {};  // what it has written down of that itself
+    std::string usage =
+        {};  // "used 1.25 s of CPU (0.31 s of it in the kernel), at most 35.2 MiB of memory"; "": unknown
   };
   const End& end() const { return end_; }
 
@@ -56,7 +61,8 @@ class Worker {
   Worker(pid_t pid, Callbacks callbacks) : pid_(pid), callbacks_(std::move(callbacks)) {}
   Result<void> watch(Loop& loop);
   void exit();
-  void be_notified();
+  End take_end();
+  bool read_notes();
   bool read_output(Output& output);
   void finish_output(Output& output);
 
@@ -69,6 +75,7 @@ class Worker {
   Output err_;
   Loop::Watch exit_watch_;
   Loop::Watch notify_watch_;
+  WorkerNoteReader notes_;
   End end_;
 };
 
