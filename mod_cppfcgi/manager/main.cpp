@@ -130,10 +130,13 @@ class Program {
     if (!loop) return loop.error();
     Board board(*areas->directory);
     Claims claims(*areas->directory, *areas->load, wake_one);
+    auto stacks = StackReader::make(**loop);
+    if (!stacks) return stacks.error();
     Manager manager({.loop = **loop,
                      .board = board,
                      .claims = claims,
                      .load = *areas->load,
+                     .stacks = **stacks,
                      .log = log_,
                      .open_files = *open_files,
                      .workers_end_with_us = options_.is_alone()});

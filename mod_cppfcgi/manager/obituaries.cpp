@@ -1,11 +1,12 @@
 #include "mod_cppfcgi/manager/obituaries.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cppfcgi {
 namespace {
 
-constexpr Duration patience{1'000};  // for a successor
+constexpr Duration patience{2'000};  // for a successor, and for the functions' names
 
 std::string replaced_by(const Obituaries::Death& death) {
   return fmt::format("replaced by pid {}", death.successor_pid);
@@ -18,55 +19,85 @@ std::string text_of(Duration time) {
   return fmt::format("{:.{}f} s", static_cast<double>(time.count()) / 1'000, time < Duration{10'000} ? 1 : 0);
 }
 
-void Obituaries::add(const Log& log, const Death& death, Time now) {
-  if (death.successor != 0) {
-    pending_.push_back({death, now});
-  } else {
-    write(log, death, death.pause > Duration{0} ? "next try in " + text_of(death.pause) : "no successor is needed");
+Obituaries::~Obituaries() {
+  for (const Pending& pending : pending_) {
+    if (pending.reading) stacks_.cancel(*pending.reading);
   }
 }
 
-void Obituaries::became_ready(const Log& log, std::uint32_t slot, std::uint32_t generation, Time now) {
-  pending_.remove_if([&](const Pending& pending) {
-    if (pending.death.slot != slot || pending.death.successor != generation) return false;
-    const auto took = std::chrono::ceil<Duration>(now - pending.since);
-    write(log, pending.death, replaced_by(pending.death) + " in " + text_of(took));
-    return true;
+void Obituaries::add(const Death& death, Time now) {
+  Pending& pending = pending_.emplace_back();
+  pending.death = death;
+  pending.since = now;
+  if (death.successor == 0) {
+    pending.next = death.pause > Duration{0} ? "next try in " + text_of(death.pause) : "no successor is needed";
+  }
+  if (death.end.record) name_functions(pending);
+}
+
+void Obituaries::name_functions(Pending& pending) {
+  pending.frames = raw_frames(*pending.death.end.record);
+  pending.reading = stacks_.symbolise(*pending.death.end.record, [&pending](const Stacks& stacks) {
+    pending.reading.reset();
+    if (!stacks.threads.empty()) pending.frames = stacks.threads.front().frames;
   });
 }
 
-void Obituaries::ended(const Log& log, std::uint32_t slot, std::uint32_t generation) {
-  pending_.remove_if([&](const Pending& pending) {
-    if (pending.death.slot != slot || pending.death.successor != generation) return false;
-    write(log, pending.death, replaced_by(pending.death) + ", which has died as well");
-    return true;
+Obituaries::Pending* Obituaries::find(std::uint32_t slot, std::uint32_t generation) {
+  const auto found = std::find_if(pending_.begin(), pending_.end(), [&](const Pending& pending) {
+    return pending.next.empty() && pending.death.slot == slot && pending.death.successor == generation;
   });
+  return found == pending_.end() ? nullptr : &*found;
 }
 
-void Obituaries::finish(const Log& log, Time now) {
-  pending_.remove_if([&](const Pending& pending) {
-    if (now < pending.since + patience) return false;
-    write(log, pending.death, replaced_by(pending.death) + ", which is not ready yet");
-    return true;
-  });
+void Obituaries::became_ready(std::uint32_t slot, std::uint32_t generation, Time now) {
+  if (Pending* pending = find(slot, generation))
+    pending->next = replaced_by(pending->death) + " in " + text_of(std::chrono::ceil<Duration>(now - pending->since));
 }
 
-void Obituaries::finish_all(const Log& log) { finish(log, Time::max()); }
+void Obituaries::ended(std::uint32_t slot, std::uint32_t generation) {
+  if (Pending* pending = find(slot, generation))
+    pending->next = replaced_by(pending->death) + ", which has died as well";
+}
+
+void Obituaries::write_due(const Log& log, Time now) {
+  while (!pending_.empty()) {
+    Pending& first = pending_.front();
+    const bool waits = first.next.empty() || first.reading;
+    if (waits && now < first.since + patience) return;
+    if (first.next.empty()) first.next = replaced_by(first.death) + ", which is not ready yet";
+    if (first.reading) stacks_.cancel(*first.reading);
+    write(log, first);
+    pending_.pop_front();
+  }
+}
+
+void Obituaries::write_all(const Log& log) { write_due(log, Time::max()); }
 
 std::optional<Time> Obituaries::next_deadline() const {
   if (pending_.empty()) return std::nullopt;
-  return pending_.front().since + patience;
+  const Pending& first = pending_.front();
+  const bool waits = first.next.empty() || first.reading;
+  return waits ? first.since + patience : first.since;
 }
 
-void Obituaries::write(const Log& log, const Death& death, const std::string& next) {
-  if (death.reason == Reason::died_early)
-    return log.warn("{} died before it was ready: {}; {}", death.worker, death.end.text, next);
-  if (death.reason == Reason::short_lived)
-    return log.warn("{} {}: {}; {}", death.worker, death.early, death.end.text, next);
-  const bool is_failure = death.end.is_failure;
-  log.line(
-      is_failure ? Level::error : Level::notice,
-      fmt::format("{} {}: {}; {}", death.worker, is_failure ? "crashed" : "ended by itself", death.end.text, next));
+void Obituaries::write(const Log& log, const Pending& pending) {
+  const auto& [worker, end, reason, early, pause, slot, successor, successor_pid] = pending.death;
+  const std::string why = end.record ? cause(*end.record, pending.frames) : end.text;
+  Level level = Level::warn;
+  if (reason == Reason::died_early) {
+    log.warn("{} died before it was ready: {}; {}", worker, why, pending.next);
+  } else if (reason == Reason::short_lived) {
+    log.warn("{} {}: {}; {}", worker, early, why, pending.next);
+  } else {
+    level = end.is_failure ? Level::error : Level::notice;
+    log.line(level,
+             fmt::format("{} {}: {}; {}", worker, end.is_failure ? "crashed" : "ended by itself", why, pending.next));
+  }
+  if (!end.record) return;
+  for (const std::string& line : frame_lines(pending.frames)) log.line(level, fmt::format("{}: {}", worker, line));
+  for (const std::string& line : detail_lines(*end.record, end.usage))
+    log.line(level, fmt::format("{}: {}", worker, line));
 }
 
 }  // namespace cppfcgi

@@ -48,7 +48,8 @@ PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row
       places_(row.rows.slot_count),
       pool_(PoolPolicy(config), seed_for(row.key), last_generations(surroundings.board, row.rows)),
       program_(surroundings.loop, config.program),
-      vigil_(surroundings.loop, surroundings.load, surroundings.claims, row.rows.first_slot, row.rows.slot_count) {
+      vigil_(surroundings.loop, surroundings.load, surroundings.claims, row.rows.first_slot, row.rows.slot_count),
+      obituaries_(surroundings.stacks) {
   vigil_.set_limits({config.probe_interval, config.max_rss_bytes});
   program_.follow(config.follows_program);
 }
@@ -99,8 +100,9 @@ void PoolKeeper::reconfigure(const PoolConfig& config, const Log::File& log) {
 }
 
 PoolKeeper::~PoolKeeper() {
+  obituaries_.write_all(log_);
+  for (std::uint32_t slot = 0; slot < places_.size(); ++slot) stop_reading(slot);
   if (is_abandoned_) return;
-  obituaries_.finish_all(log_);
   for (Place& place : places_) place.socket.remove();
   around_.board.give_back(rows_);
 }
@@ -179,7 +181,7 @@ void PoolKeeper::turn() {
   }
   look_after_workers(now);
   if (const auto seen = program_.look(now)) handle({*seen});
-  obituaries_.finish(log_, now);
+  obituaries_.write_due(log_, now);
   if (const auto due = pool_.next_deadline(); due && *due <= now) handle({Happened::time_passed});
 }
 
@@ -297,7 +299,7 @@ void PoolKeeper::become_ready(std::uint32_t slot, const SlotState& state) {
     place.requests_before = requests(slot);
     const std::uint64_t allowance = pool_.allowance(slot);
     around_.board.publish_recycling(row, allowance == 0 ? 0 : place.requests_before + allowance);
-    obituaries_.became_ready(log_, slot, state.generation, clock_now());
+    obituaries_.became_ready(slot, state.generation, clock_now());
   }
   vigil_.begin(slot,
                {.generation = state.generation,
@@ -418,7 +420,22 @@ void PoolKeeper::report_hang(std::uint32_t slot) {
                                       : "requests in it are over their time (-request-timeout, -idle-timeout)");
 }
 
-void PoolKeeper::read_stacks(std::uint32_t slot) { handle(about(Happened::stacks_read, slot)); }
+void PoolKeeper::read_stacks(std::uint32_t slot) {
+  Place& place = places_[slot];
+  if (!place.worker) return;
+  place.stacks_reading = around_.stacks.read_threads(
+      place.worker->pid(), [this, slot](const Stacks& stacks) { write_stacks(slot, stacks); });
+}
+
+void PoolKeeper::write_stacks(std::uint32_t slot, const Stacks& stacks) {
+  places_[slot].stacks_reading.reset();
+  for (const std::string& line : stack_lines(stacks)) log_.error("{}: {}", name_of(slot), line);
+  handle(about(Happened::stacks_read, slot));
+}
+
+void PoolKeeper::stop_reading(std::uint32_t slot) {
+  if (const auto reading = std::exchange(places_[slot].stacks_reading, std::nullopt)) around_.stacks.cancel(*reading);
+}
 
 void PoolKeeper::bury(std::uint32_t slot) {
   Place& place = places_[slot];
@@ -428,10 +445,11 @@ void PoolKeeper::bury(std::uint32_t slot) {
   place.ask_again.reset();
   place.check.reset();
   place.has_ended = true;
+  stop_reading(slot);
   if (place.question && !place.question->is_unread()) place.question.reset();
   around_.board.publish_end(rows_.first_slot + slot);
   log_.info("{} ended: {}", place.last_worker, place.last_end.text);
-  obituaries_.ended(log_, slot, pool_.state(slot).generation);
+  obituaries_.ended(slot, pool_.state(slot).generation);
   // Somebody else's SIGKILL says nothing about the program.
   const bool is_own_end = worker->end().is_known && worker->end().signal != SIGKILL;
   place.was_unused = is_own_end && requests(slot) == place.requests_before;
@@ -443,8 +461,7 @@ void PoolKeeper::bury(std::uint32_t slot) {
 void PoolKeeper::report_death(const Action& action) {
   const Place& place = places_[action.slot];
   const bool has_successor = place.worker && action.delay == Duration{0};
-  obituaries_.add(log_,
-                  {.worker = place.last_worker,
+  obituaries_.add({.worker = place.last_worker,
                    .end = place.last_end,
                    .reason = action.reason,
                    .early = early_text(config_, place.was_unused),

@@ -18,6 +18,7 @@
 #include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
 #include "mod_cppfcgi/manager/slot_socket.h"
+#include "mod_cppfcgi/manager/stack_reader.h"
 #include "mod_cppfcgi/manager/vigil.h"
 #include "mod_cppfcgi/manager/worker.h"
 #include "shared/claims.h"
@@ -31,6 +32,7 @@ struct Surroundings {
   Board& board;
   Claims& claims;
   const Load& load;
+  StackReader& stacks;
   const Log& log;
   std::uint64_t open_files = 1'024;  // workers' soft limit
   bool workers_end_with_us = false;  // where nobody would adopt them
@@ -86,6 +88,7 @@ class PoolKeeper {
     Worker::End last_end;
     bool was_unused = false;
     bool was_silent = false;  // it hangs, and this is why
+    std::optional<std::uint64_t> stacks_reading;
   };
 
   PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
@@ -107,6 +110,8 @@ class PoolKeeper {
   void check(std::uint32_t slot);
   void report_hang(std::uint32_t slot);
   void read_stacks(std::uint32_t slot);
+  void write_stacks(std::uint32_t slot, const Stacks& stacks);
+  void stop_reading(std::uint32_t slot);
   void bury(std::uint32_t slot);
   void report_death(const Action& action);
   void report_refusal(const Action& action);

@@ -43,7 +43,8 @@ TEST_P(Hang, IsEndedAndReplacedWhereItStaysLate) {
   EXPECT_TRUE(rig.logs("hangs: requests in it are over their time"));
   rig.allow("has not ended within");
   rig.allow("of pool /actor: thread ");
-  rig.allow("of pool /actor:   #");
+  rig.allow("of pool /actor: #");
+  EXPECT_TRUE(rig.logs("answer_once"));  // in its stacks
   EXPECT_TRUE(wait_until([&] { return rig.serving(pool).size() == 2; })) << "its successor serves";
   EXPECT_TRUE(has_ended(worker));
   EXPECT_EQ(rig.serving(pool).size(), 2u);
@@ -71,7 +72,7 @@ TEST(HungWorker, IsFoundWhileIdle) {
   const pid_t worker = rig.pid(pool);
   EXPECT_TRUE(rig.logs("hangs: it was asked while idle and did not answer"));
   rig.allow("of pool /actor: thread ");
-  rig.allow("of pool /actor:   #");
+  rig.allow("of pool /actor: #");
   EXPECT_TRUE(has_ended(worker));
 }
 
@@ -89,7 +90,7 @@ TEST(HungWorker, IsNoWorkerThatIsBusyWhenItIsAsked) {
   rig.claims().release(*rig.row(pool), *claim, getpid());
   EXPECT_TRUE(rig.logs("hangs: it was asked while idle and did not answer"));
   rig.allow("of pool /actor: thread ");
-  rig.allow("of pool /actor:   #");
+  rig.allow("of pool /actor: #");
 }
 
 TEST(HungWorker, IsNoneThatNeverAnswers) {
