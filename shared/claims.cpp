@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 
 namespace cppfcgi {
 namespace {
@@ -46,6 +47,16 @@ std::uint32_t busy_cells(const SlotLoad& load, std::uint32_t capacity) {
   return busy;
 }
 
+constexpr std::uint32_t generation_of(std::uint64_t late) { return static_cast<std::uint32_t>(late >> 32); }
+// Marks of this generation; those of another count as none.
+constexpr std::uint32_t marks_of(std::uint64_t late, std::uint32_t generation) {
+  return generation_of(late) == generation ? static_cast<std::uint32_t>(late) : 0;
+}
+constexpr std::uint64_t late_word(std::uint32_t generation, std::uint32_t marks) {
+  return std::uint64_t{generation} << 32 | marks;
+}
+constexpr int late_tries = 1'000;  // each that fails is another's success, unless somebody writes there without end
+
 // A grant from the ring's last round that its waiter has not read: it must stay until then.
 bool is_unread(std::uint32_t ticket, std::uint64_t word) {
   return ticket_of(word) != ticket && fate_of(word) == Fate::granted;
@@ -73,7 +84,7 @@ std::optional<Claim> Claims::take(std::uint32_t slot, std::int32_t pid) {
   const Shared<std::uint64_t>& published = directory_->slots[slot].state;
   const std::uint64_t before = published.load();
   const SlotState worker = SlotState::unpack(before);
-  if (worker.phase != Phase::ready) return std::nullopt;
+  if (worker.phase != Phase::ready || is_late(slot, worker.generation)) return std::nullopt;
   const std::uint64_t holder = holder_of(pid, worker.generation);
   for (std::uint32_t cell = 0; cell < usable_capacity(worker); ++cell) {
     Shared<std::uint64_t>& place = load_->slots[slot].cells[cell].holder;
@@ -101,7 +112,7 @@ std::optional<Claim> Claims::try_claim(std::uint32_t pool, std::int32_t pid, std
       if (worker.phase != Phase::ready || slot == avoid) continue;
       const std::uint32_t capacity = usable_capacity(worker);
       const std::uint32_t busy = busy_cells(load_->slots[slot], capacity);
-      if (busy < capacity && (!best || busy < least)) {
+      if (busy < capacity && (!best || busy < least) && !is_late(slot, worker.generation)) {
         best = slot;
         least = busy;
       }
@@ -127,7 +138,7 @@ bool Claims::hand_over(std::uint32_t pool, const Claim& claim, std::uint64_t hol
   if (load.head.load() == load.tail.load()) return false;
   const SlotState now = SlotState::unpack(directory_->slots[claim.slot].state.load());
   if (now.phase != Phase::ready || now.generation != claim.worker.generation) return false;
-  if (claim.cell >= usable_capacity(now)) return false;
+  if (claim.cell >= usable_capacity(now) || is_late(claim.slot, now.generation)) return false;
 
   Shared<std::uint64_t>& place = load_->slots[claim.slot].cells[claim.cell].holder;
   for (std::uint32_t looked_at = 0; looked_at <= max_waiting; ++looked_at) {
@@ -257,6 +268,38 @@ void Claims::dispatch(std::uint32_t pool, std::int32_t pid) {
     if (hand_over(pool, *claim, ours)) continue;
     load_->slots[claim->slot].cells[claim->cell].holder.compare_exchange_strong(ours, 0);
     ++fruitless;
+  }
+}
+
+bool Claims::is_late(std::uint32_t slot, std::uint32_t generation) const {
+  return marks_of(load_->slots[slot].late.load(), generation) > 0;
+}
+
+void Claims::mark_late(const Claim& claim) {
+  if (claim.slot >= max_slots) return;
+  const std::uint32_t generation = claim.worker.generation;
+  Shared<std::uint64_t>& late = load_->slots[claim.slot].late;
+  for (int tries = 0; tries < late_tries; ++tries) {
+    std::uint64_t before = late.load();
+    const std::uint32_t marks = marks_of(before, generation);
+    if (marks == std::numeric_limits<std::uint32_t>::max()) return;
+    // What another generation left may be written over, what a later one has may not.
+    if (SlotState::unpack(directory_->slots[claim.slot].state.load()).generation != generation) return;
+    if (late.compare_exchange_strong(before, late_word(generation, marks + 1))) return;
+  }
+}
+
+void Claims::unmark_late(std::uint32_t pool, const Claim& claim, std::int32_t pid) {
+  if (claim.slot >= max_slots) return;
+  const std::uint32_t generation = claim.worker.generation;
+  Shared<std::uint64_t>& late = load_->slots[claim.slot].late;
+  for (int tries = 0; tries < late_tries; ++tries) {
+    std::uint64_t before = late.load();
+    const std::uint32_t marks = marks_of(before, generation);
+    if (marks == 0) return;
+    if (!late.compare_exchange_strong(before, late_word(generation, marks - 1))) continue;
+    if (marks == 1) dispatch(pool, pid);
+    return;
   }
 }
 

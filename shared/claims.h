@@ -34,8 +34,8 @@ class Claims {
   // The row of the pool with this key, or nullopt.
   std::optional<std::uint32_t> find_pool(std::uint64_t key) const;
 
-  // The least busy ready worker below its capacity, lowest slot first; not `avoid` (a slot that just refused) if
-  // another will do.
+  // The least busy ready worker below its capacity that is not late, lowest slot first; not `avoid` (a slot that just
+  // refused) if another will do.
   std::optional<Claim> try_claim(std::uint32_t pool, std::int32_t pid, std::optional<std::uint32_t> avoid = {});
 
   // Gives the claim back, or hands it to the first that waits. Twice is harmless.
@@ -65,10 +65,15 @@ class Claims {
   // Takes back all that a dead process held or waited for; the number of claims freed.
   std::uint32_t sweep(std::int32_t dead_pid);
 
-  bool is_late(std::uint32_t slot, std::uint32_t generation) const {
-    const std::uint64_t word = load_->slots[slot].late.load();
-    return static_cast<std::uint32_t>(word >> 32) == generation && static_cast<std::uint32_t>(word) > 0;
-  }
+  // The time of this claim's request is over: from now on nobody claims its worker. Of a worker that is gone: no more
+  // than nothing.
+  void mark_late(const Claim& claim);
+  // It has ended after all. With the last mark the worker is as good as any, and goes to those who wait.
+  void unmark_late(std::uint32_t pool, const Claim& claim, std::int32_t pid);
+  bool is_late(std::uint32_t slot, std::uint32_t generation) const;
+
+  // The breaker is open and no worker serves: seconds until the next try; else 0.
+  std::uint32_t refuses_for(std::uint32_t pool) const { return directory_->pools[pool].refuses_for.load(); }
 
   // Claims on this slot that are held now, by anybody, of this generation.
   std::uint32_t in_flight(std::uint32_t slot, std::uint32_t generation) const;

@@ -14,8 +14,8 @@
 namespace cppfcgi {
 
 enum class MessageKind : std::uint32_t {
-  configure = 1,  // to the manager; descriptors: the JSON of a Configuration (memfd), the error log to write to from
-                  // now on, and those that PoolConfig::log counts (1: the first of these)
+  configure = 1,   // to the manager; descriptors: the JSON of a Configuration (memfd), the error log to write to from
+                   // now on, and those that PoolConfig::log counts (1: the first of these)
   configured = 2,  // from it: `number` is in force, every pool has its row in the directory
   refused = 3,     // from it: `number` is not; text says why
   generation_ended =

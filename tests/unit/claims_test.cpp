@@ -150,6 +150,83 @@ TEST(Claims, AClaimOnAWorkerThatIsGoneIsFreedAndNotHandedOn) {
   EXPECT_EQ(board.claims.granted(ticket, bob)->worker.generation, 2U);
 }
 
+TEST(Claims, NobodyClaimsALateWorker) {
+  Board board({2, 1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  board.claims.mark_late(claim);
+  EXPECT_TRUE(board.claims.is_late(0, 1));
+  EXPECT_EQ(board.claims.try_claim(0, bob)->slot, 1U);
+  EXPECT_FALSE(board.claims.try_claim(0, bob));
+}
+
+TEST(Claims, AClaimOnALateWorkerIsFreedAndHandedToNobody) {
+  Board board({1});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  const Ticket ticket = board.enqueue(bob);
+  board.claims.mark_late(claim);
+  board.claims.release(0, claim, alice);
+  EXPECT_FALSE(board.claims.granted(ticket, bob));
+  EXPECT_EQ(board.claims.in_flight(0, 1), 0U);
+}
+
+TEST(Claims, WhoeverWaitsIsServedOnceTheLastMarkIsGone) {
+  Board board({2});
+  const auto first = board.claims.try_claim(0, alice).value();
+  const auto second = board.claims.try_claim(0, alice).value();
+  board.claims.mark_late(first);
+  board.claims.mark_late(second);
+  const Ticket ticket = board.enqueue(bob);
+  board.claims.release(0, second, alice);
+  board.claims.unmark_late(0, first, alice);
+  EXPECT_FALSE(board.claims.granted(ticket, bob)) << "the other is late still";
+  board.claims.unmark_late(0, second, alice);
+  EXPECT_TRUE(board.claims.granted(ticket, bob));
+}
+
+TEST(Claims, AMarkIsOfItsGenerationAlone) {
+  Board board({1});
+  const auto old = board.claims.try_claim(0, alice).value();
+  board.claims.mark_late(old);
+  board.publish(0, 2, Phase::ready, 2);
+  EXPECT_TRUE(board.claims.try_claim(0, bob)) << "the late one is gone";
+  board.claims.unmark_late(0, old, alice);
+  EXPECT_FALSE(board.claims.is_late(0, 2));
+  const auto next = board.claims.try_claim(0, bob);
+  EXPECT_FALSE(next) << "the old claim is held still";
+}
+
+TEST(Claims, AMarkThatComesTooLateHitsNoSuccessor) {
+  Board board({1});
+  const auto old = board.claims.try_claim(0, alice).value();
+  board.publish(0, 2, Phase::ready, 1);
+  board.claims.mark_late({.slot = 0, .worker = {.generation = 2}});
+  board.claims.mark_late(old);
+  EXPECT_EQ(board.load->slots[0].late.load(), std::uint64_t{2} << 32 | 1) << "neither taken away nor added to";
+}
+
+TEST(Claims, CountsMarksWithinTheirBounds) {
+  struct Case {
+    const char* what;
+    std::uint64_t before, marked, unmarked;
+  };
+  constexpr std::uint64_t ours = std::uint64_t{1} << 32;
+  constexpr std::uint64_t theirs = std::uint64_t{9} << 32;
+  for (const Case& c :
+       {Case{"none", 0, ours | 1, 0}, Case{"one", ours | 1, ours | 2, ours},
+        Case{"of another generation", theirs | 5, ours | 1, theirs | 5}, Case{"none left", ours, ours | 1, ours},
+        Case{"all bits", ~std::uint64_t{0}, ours | 1, ~std::uint64_t{0}},
+        Case{"as many as fit", ours | 0xffffffff, ours | 0xffffffff, ours | 0xfffffffe}}) {
+    Board board({1});
+    const Claim claim{.slot = 0, .worker = {.generation = 1}};
+    board.load->slots[0].late = c.before;
+    board.claims.mark_late(claim);
+    EXPECT_EQ(board.load->slots[0].late.load(), c.marked) << c.what;
+    board.load->slots[0].late = c.before;
+    board.claims.unmark_late(0, claim, alice);
+    EXPECT_EQ(board.load->slots[0].late.load(), c.unmarked) << c.what;
+  }
+}
+
 TEST(Claims, AGrantThatIsNotReadYetOutlastsAWholeRoundOfTheRing) {
   Board board({1});
   auto claim = board.claims.try_claim(0, alice);
@@ -168,7 +245,11 @@ TEST(Claims, SurvivesRandomBytesInTheLoad) {
     for (std::size_t i = 0; i < sizeof(PoolLoad) / 8; ++i) words[i] = random();
     for (std::size_t i = 0; i < 3 * sizeof(SlotLoad) / 8; ++i) cells[i] = random() % 3 ? 0 : random();
     const auto claim = board.claims.try_claim(0, alice);
-    if (claim) board.claims.release(0, *claim, alice);
+    if (claim) {
+      board.claims.mark_late(*claim);
+      board.claims.unmark_late(0, *claim, alice);
+      board.claims.release(0, *claim, alice);
+    }
     if (const auto queued = board.claims.enqueue(0, alice, 10)) board.claims.leave(queued->ticket, alice);
     board.claims.dispatch(0, alice);
     board.claims.sweep(alice);
