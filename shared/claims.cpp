@@ -100,24 +100,31 @@ std::optional<Claim> Claims::take(std::uint32_t slot, std::int32_t pid) {
   return std::nullopt;
 }
 
-std::optional<Claim> Claims::try_claim(std::uint32_t pool, std::int32_t pid, std::optional<std::uint32_t> avoid) {
+std::optional<std::uint32_t> Claims::least_busy(const Span& slots, const std::optional<Failed>& failed) const {
+  std::optional<std::uint32_t> best;
+  std::uint32_t least = max_capacity;
+  for (std::uint32_t slot = slots.first; slot < slots.first + slots.count && (!best || least > 0); ++slot) {
+    const SlotState worker = SlotState::unpack(directory_->slots[slot].state.load());
+    if (worker.phase != Phase::ready) continue;
+    if (failed && failed->slot == slot && (!failed->is_gone || failed->generation == worker.generation)) continue;
+    const std::uint32_t capacity = usable_capacity(worker);
+    const std::uint32_t busy = busy_cells(load_->slots[slot], capacity);
+    if (busy < capacity && (!best || busy < least) && !is_late(slot, worker.generation)) {
+      best = slot;
+      least = busy;
+    }
+  }
+  return best;
+}
+
+std::optional<Claim> Claims::try_claim(std::uint32_t pool, std::int32_t pid, const std::optional<Failed>& failed) {
   const Span slots = slots_of(pool);
   // Another thread may take the chosen cell first; each such loss is somebody else's success, and after a few it is
   // time to queue.
   for (int tries = 0; tries < 8; ++tries) {
-    std::optional<std::uint32_t> best;
-    std::uint32_t least = max_capacity;
-    for (std::uint32_t slot = slots.first; slot < slots.first + slots.count && (!best || least > 0); ++slot) {
-      const SlotState worker = SlotState::unpack(directory_->slots[slot].state.load());
-      if (worker.phase != Phase::ready || slot == avoid) continue;
-      const std::uint32_t capacity = usable_capacity(worker);
-      const std::uint32_t busy = busy_cells(load_->slots[slot], capacity);
-      if (busy < capacity && (!best || busy < least) && !is_late(slot, worker.generation)) {
-        best = slot;
-        least = busy;
-      }
-    }
-    if (!best) return avoid ? try_claim(pool, pid) : std::nullopt;
+    auto best = least_busy(slots, failed);
+    if (!best && failed && !failed->is_gone) best = least_busy(slots, std::nullopt);
+    if (!best) return std::nullopt;
     if (const auto claim = take(*best, pid)) return claim;
   }
   return std::nullopt;

@@ -25,6 +25,14 @@ struct Ticket {
   std::uint32_t number = 0;
 };
 
+// A worker that has just failed a request.
+struct Failed {
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+  bool is_gone =
+      false;  // its process has ended, though the directory may not say so yet: this generation is none at all
+};
+
 using WakeFutex = void (*)(Shared<std::uint32_t>* word);  // wakes one waiter
 
 class Claims {
@@ -34,9 +42,9 @@ class Claims {
   // The row of the pool with this key, or nullopt.
   std::optional<std::uint32_t> find_pool(std::uint64_t key) const;
 
-  // The least busy ready worker below its capacity that is not late, lowest slot first; not `avoid` (a slot that just
-  // refused) if another will do.
-  std::optional<Claim> try_claim(std::uint32_t pool, std::int32_t pid, std::optional<std::uint32_t> avoid = {});
+  // The least busy ready worker below its capacity that is not late, lowest slot first; not the one that has just
+  // failed if another will do.
+  std::optional<Claim> try_claim(std::uint32_t pool, std::int32_t pid, const std::optional<Failed>& failed = {});
 
   // Gives the claim back, or hands it to the first that waits. Twice is harmless.
   void release(std::uint32_t pool, const Claim& claim, std::int32_t pid);
@@ -87,6 +95,7 @@ class Claims {
     std::uint32_t count = 0;
   };
   Span slots_of(std::uint32_t pool) const;
+  std::optional<std::uint32_t> least_busy(const Span& slots, const std::optional<Failed>& failed) const;
   std::optional<Claim> take(std::uint32_t slot, std::int32_t pid);
   bool hand_over(std::uint32_t pool, const Claim& claim, std::uint64_t holder);
   bool is_of(std::uint64_t word, std::int32_t pid) const;

@@ -1,24 +1,16 @@
 #include "mod_cppfcgi/core/claim_wait.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
+#include "mod_cppfcgi/core/nudge.h"
 #include "shared/futex.h"
 
 namespace cppfcgi {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto look_up_period =
-    std::chrono::milliseconds(250);  // how often a waiter asks whether its client is still there
-
-void tell_manager(int nudge) {
-  const std::uint64_t one = 1;
-  // Full means that it has been told and did not look yet; it cannot fail otherwise, and the wait has its deadline
-  // anyway.
-  [[maybe_unused]] const auto written = ::write(nudge, &one, sizeof one);
-}
+// How often a waiter asks whether its client is still there, and whether a worker can come.
+constexpr auto look_up_period = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -36,9 +28,18 @@ void HeldClaim::release() {
   if (Claims* claims = std::exchange(claims_, nullptr)) claims->release(pool_, claim_, pid_);
 }
 
+void HeldClaim::mark_late() {
+  if (claims_ != nullptr) claims_->mark_late(claim_);
+}
+
+void HeldClaim::unmark_late() {
+  if (claims_ != nullptr) claims_->unmark_late(pool_, claim_, pid_);
+}
+
 std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
   const auto held = [&](const Claim& claim) { return HeldClaim(claims, request.pool, request.pid, claim); };
-  if (const auto claim = claims.try_claim(request.pool, request.pid, request.avoid)) return held(*claim);
+  if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) return held(*claim);
+  if (claims.refuses_for(request.pool) > 0) return ClaimFailure::breaker_open;
 
   const auto queued = claims.enqueue(request.pool, request.pid, request.queue_limit);
   if (!queued) {
@@ -47,12 +48,12 @@ std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const 
   }
   const Ticket ticket = queued->ticket;
   // A claim that came free before we stood in the queue was not handed to us.
-  if (const auto claim = claims.try_claim(request.pool, request.pid, request.avoid)) {
+  if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) {
     HeldClaim spare;  // handed to us all the same, meanwhile: passed on
     if (const auto second = claims.leave(ticket, request.pid)) spare = held(*second);
     return held(*claim);
   }
-  if (queued->is_first) tell_manager(request.nudge);
+  if (queued->is_first) nudge_manager(request.nudge);
 
   const Clock::time_point deadline = Clock::now() + request.timeout;
   const std::uint32_t waiting = claims.waiting_word(ticket, request.pid);
@@ -60,9 +61,11 @@ std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const 
     if (const auto claim = claims.granted(ticket, request.pid)) return held(*claim);
     const Clock::time_point now = Clock::now();
     const bool is_abandoned = request.is_abandoned && request.is_abandoned();
-    if (now >= deadline || is_abandoned) {
+    const bool is_refused = claims.refuses_for(request.pool) > 0;
+    if (now >= deadline || is_abandoned || is_refused) {
       if (const auto claim = claims.leave(ticket, request.pid)) return held(*claim);
       if (is_abandoned) return ClaimFailure::abandoned;
+      if (is_refused) return ClaimFailure::breaker_open;
       load.pools[request.pool].timed_out.fetch_add(1, std::memory_order_relaxed);
       return ClaimFailure::timed_out;
     }

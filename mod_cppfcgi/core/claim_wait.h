@@ -23,9 +23,13 @@ class HeldClaim {
   ~HeldClaim() { release(); }
 
   explicit operator bool() const { return claims_ != nullptr; }
+  // Of the last claim, given back or not.
   const Claim* operator->() const { return &claim_; }
   const Claim& operator*() const { return claim_; }
   void release();
+  // Its request's time is over; it has ended all the same. See Claims.
+  void mark_late();
+  void unmark_late();
 
  private:
   Claims* claims_ = nullptr;
@@ -34,7 +38,12 @@ class HeldClaim {
   Claim claim_;
 };
 
-enum class ClaimFailure { queue_full, timed_out, abandoned };
+enum class ClaimFailure {
+  queue_full,
+  timed_out,
+  abandoned,
+  breaker_open,  // no worker serves, and none will before Claims::refuses_for
+};
 
 struct ClaimRequest {
   std::uint32_t pool = 0;
@@ -42,11 +51,12 @@ struct ClaimRequest {
   std::uint32_t queue_limit = 0;  // requests that may wait
   std::chrono::milliseconds timeout{0};
   int nudge = -1;                                // eventfd: told when the queue begins
-  std::optional<std::uint32_t> avoid{};          // a slot that just refused
+  std::optional<Failed> failed{};                // who has just failed this request
   std::function<bool()> is_abandoned = nullptr;  // asked now and then while waiting: nobody wants the answer any more
 };
 
-// Never takes longer than the timeout. Counts what it refuses in Load.
+// Never takes longer than the timeout; asks now and then whether waiting is of use still. Counts what it refuses in
+// Load.
 std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request);
 
 }  // namespace cppfcgi

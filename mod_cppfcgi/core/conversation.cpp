@@ -16,7 +16,10 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
 constexpr auto blocking_time = 50ms;  // how long recv() on a kept connection blocks before we look at the client, too
+constexpr auto end_grace = 20ms;      // what came before the end of the request's time may be read so much later
 constexpr std::size_t pieces_at_once = 64;
+constexpr std::size_t swallowed_bytes = 16'384;
+constexpr int swallows_at_once = 64;
 
 bool is_again(int code) { return code == EAGAIN || code == EWOULDBLOCK; }
 
@@ -42,6 +45,31 @@ Result<void> make_blocking(Connection& connection) {
 bool is_quiet(const Connection& connection) {
   std::byte byte{};
   return ::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_again(errno);
+}
+
+bool swallow(const Connection& connection, Exchange& exchange) {
+  std::array<std::byte, swallowed_bytes> buffer;
+  for (int i = 0; i < swallows_at_once; ++i) {
+    const ssize_t got = ::recv(connection.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EINTR && !is_again(errno))) return true;
+    if (got < 0) return false;
+    Bytes bytes = std::span(buffer).first(static_cast<std::size_t>(got));
+    for (;;) {
+      const Exchange::Kind kind = exchange.next(bytes).kind;
+      if (exchange.has_seen_end()) return true;
+      if (kind == Exchange::Kind::need_more || kind == Exchange::Kind::violation) break;
+    }
+  }
+  return false;
+}
+
+// No clock is read where there is no end.
+Conversation::Clock::duration Conversation::time_left() const {
+  return end_ == Clock::time_point::max() ? Clock::duration::max() : end_ - Clock::now();
+}
+
+void Conversation::extend(Clock::duration waited) {
+  if (end_ != Clock::time_point::max()) end_ += waited;
 }
 
 // True: something left.
@@ -75,7 +103,8 @@ bool Conversation::send_some() {
 Conversation::Wait Conversation::wait(ClientWatch& client) {
   const Clock::time_point now = Clock::now();
   if (now >= *deadline_) return Wait::timed_out;
-  const Clock::time_point until = std::min(*deadline_, client.look_again(now));
+  if (now >= end_) return Wait::out_of_time;
+  const Clock::time_point until = std::min({*deadline_, end_, client.look_again(now)});
   pollfd watched[2] = {{.fd = connection_.fd.get(), .events = POLLIN, .revents = 0}, client.wanted()};
   if (is_sending()) watched[0].events |= POLLOUT;
   if (::poll(watched, 2, poll_for(until - now)) < 0) watched[0].revents = watched[1].revents = 0;
@@ -103,7 +132,9 @@ Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseco
     const bool has_sent = is_sending() && send_some();
     if (has_failed_) return {};
     if (has_sent) deadline_.reset();
-    const bool may_block = connection_.is_blocking && !is_sending() && !deadline_;
+    const Clock::duration left = time_left();
+    if (left <= -end_grace) return {.outcome = Outcome::out_of_time};
+    const bool may_block = connection_.is_blocking && !is_sending() && !deadline_ && left >= blocking_time;
     // A connection that does not block has nothing for us yet right after the request has left.
     if (may_block || deadline_ || has_received_ || send_code_ != 0) {
       const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), may_block ? 0 : MSG_DONTWAIT);
@@ -115,6 +146,8 @@ Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseco
         break;
       case Wait::timed_out:
         return {.outcome = Outcome::timed_out};
+      case Wait::out_of_time:
+        return {.outcome = Outcome::out_of_time};
       case Wait::client_gone:
         return {.outcome = Outcome::client_gone};
     }
@@ -128,28 +161,24 @@ Conversation::Input Conversation::receive_now(std::span<std::byte> buffer) {
   return after_recv(got, errno).value_or(Input{.outcome = Outcome::nothing});
 }
 
-void Conversation::abort(milliseconds patience) {
-  if (exchange_.has_ended() || send_code_ != 0 || !source_->is_between_records(sent_)) return;
+bool Conversation::send_abort() {
+  if (exchange_.has_ended() || send_code_ != 0 || !source_->is_between_records(sent_)) return false;
   std::string record;
   append_record(record, RecordType::abort_request, Exchange::request_id, {});
-  if (::send(connection_.fd.get(), record.data(), record.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
-      static_cast<ssize_t>(record.size())) {
-    return;
-  }
+  return ::send(connection_.fd.get(), record.data(), record.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(record.size());
+}
+
+// The other way to say so, in the middle of a record too.
+void Conversation::end_sending() { ::shutdown(connection_.fd.get(), SHUT_WR); }
+
+void Conversation::abort(milliseconds patience) {
+  if (!send_abort()) return;
   const Clock::time_point end = Clock::now() + patience;
-  std::array<std::byte, 16'384> buffer;
   while (Clock::now() < end) {
     pollfd watched{.fd = connection_.fd.get(), .events = POLLIN, .revents = 0};
     if (::poll(&watched, 1, poll_for(end - Clock::now())) < 0 && errno != EINTR) return;
-    const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EINTR && !is_again(errno))) return;
-    if (got < 0) continue;
-    Bytes bytes = std::span(buffer).first(static_cast<std::size_t>(got));
-    for (;;) {
-      const Exchange::Event event = exchange_.next(bytes);
-      if (event.kind == Exchange::Kind::violation || event.kind == Exchange::Kind::ended) return;
-      if (event.kind == Exchange::Kind::need_more) break;
-    }
+    if (swallow(connection_, exchange_)) return;
   }
 }
 

@@ -29,6 +29,10 @@ Result<void> make_blocking(Connection& connection);
 // Nothing has come in on it, nor has it been closed: a kept connection may carry the next request.
 bool is_quiet(const Connection& connection);
 
+// Takes what has come on it and nobody wants, without waiting. True: the worker is through with the request, by
+// END_REQUEST or by the connection's end.
+bool swallow(const Connection& connection, Exchange& exchange);
+
 class Conversation {
  public:
   using Clock = std::chrono::steady_clock;
@@ -37,6 +41,7 @@ class Conversation {
     closed,       // end of file
     reset,        // ECONNRESET, EPIPE and the like: `code`
     timed_out,    // neither took a byte nor sent one for the idle time-out
+    out_of_time,  // the whole request has taken too long
     client_gone,  // nobody waits for the answer
     failed,       // our own trouble: error()
     nothing,      // not now (receive_now alone)
@@ -47,8 +52,10 @@ class Conversation {
     int code = 0;
   };
 
-  Conversation(Connection connection, RequestSource& source, const Exchange::Rules& rules)
-      : connection_(std::move(connection)), source_(&source), exchange_(rules) {}
+  // `end`: of the request's time; max(): it may take any.
+  Conversation(Connection connection, RequestSource& source, const Exchange::Rules& rules,
+               Clock::time_point end = Clock::time_point::max())
+      : connection_(std::move(connection)), source_(&source), exchange_(rules), end_(end) {}
 
   // Waits for bytes from the worker while it sends what is left of the request.
   Input receive(std::span<std::byte> buffer, std::chrono::milliseconds idle_timeout, ClientWatch& client);
@@ -57,7 +64,14 @@ class Conversation {
   Input receive_now(std::span<std::byte> buffer);
   bool is_sending() const { return sent_ < source_->size() && send_code_ == 0; }
 
-  // Nobody wants the answer: FCGI_ABORT_REQUEST, then swallows what comes until END_REQUEST or the deadline.
+  // For the thread that reads on in another's place: the worker's time, less what it waited for us.
+  bool is_out_of_time(Clock::time_point now) const { return now >= end_; }
+  void extend(Clock::duration waited);
+
+  // Nobody wants the answer: FCGI_ABORT_REQUEST. False: it cannot be said now.
+  bool send_abort();
+  void end_sending();
+  // The same, then swallows what comes until END_REQUEST or the deadline.
   void abort(std::chrono::milliseconds patience);
 
   Exchange& exchange() { return exchange_; }
@@ -68,8 +82,9 @@ class Conversation {
   Connection& connection() { return connection_; }
 
  private:
-  enum class Wait { ready, timed_out, client_gone };
+  enum class Wait { ready, timed_out, out_of_time, client_gone };
 
+  Clock::duration time_left() const;
   bool send_some();
   Wait wait(ClientWatch& client);
   std::optional<Input> after_recv(ssize_t got, int code);
@@ -77,6 +92,7 @@ class Conversation {
   Connection connection_;
   RequestSource* source_;
   Exchange exchange_;
+  Clock::time_point end_;
   std::uint64_t sent_ = 0;
   int send_code_ = 0;  // errno of a send that failed; the worker's last words may lie in the socket all the same
   bool has_received_ = false;

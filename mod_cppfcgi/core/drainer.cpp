@@ -12,7 +12,6 @@
 #include <system_error>
 #include <thread>
 #include <utility>
-#include <vector>
 
 namespace cppfcgi {
 namespace {
@@ -30,15 +29,22 @@ constexpr std::uint64_t wake_up_id = 0;
 struct DrainedAnswer::Shared {
   enum class State { direct, passing, drained, over };
 
-  Shared(Conversation& its, std::chrono::milliseconds timeout, std::function<void()> ended,
+  Shared(Conversation& its, std::chrono::milliseconds timeout, Callbacks its_callbacks,
          const Drainer::Settings& settings)
-      : conversation(&its), idle_timeout(timeout), on_end(std::move(ended)), spool(settings.folder, settings.spool) {}
+      : conversation(&its),
+        idle_timeout(timeout),
+        callbacks(std::move(its_callbacks)),
+        spool(settings.folder, settings.spool) {}
 
   // With the mutex held.
   void take_over(int epoll, Clock::time_point now);
   void pump(int epoll, std::span<std::byte> buffer);
   void feed(int epoll, Bytes bytes);
   void finish(int epoll);
+  void be_late(int epoll, Conversation::Outcome outcome);
+  void pause(int epoll);
+  void resume(Clock::time_point now);
+  bool is_cut() const;
   void watch(int epoll);
   void unwatch(int epoll);
   bool looks_after(int epoll, Clock::time_point now, Clock::duration patience);
@@ -49,7 +55,8 @@ struct DrainedAnswer::Shared {
   Clock::time_point since{};  // passing: when it began; drained: when something last came
   Conversation* conversation;
   std::chrono::milliseconds idle_timeout;
-  std::function<void()> on_end;
+  Callbacks callbacks;
+  std::optional<Clock::time_point> paused;  // the spool is full, since then
   Spool spool;
   std::string error_text;
   std::size_t error_text_dropped = 0;
@@ -88,9 +95,34 @@ void DrainedAnswer::Shared::finish(int epoll) {
   unwatch(epoll);
 }
 
+void DrainedAnswer::Shared::be_late(int epoll, Conversation::Outcome outcome) {
+  ending.input = {.outcome = outcome};
+  finish(epoll);
+  callbacks.on_late();
+}
+
+// Where the spool is full the worker waits for the client, not we for the worker: that is no time of the worker's.
+void DrainedAnswer::Shared::pause(int epoll) {
+  unwatch(epoll);
+  if (!paused) paused = Clock::now();
+}
+
+void DrainedAnswer::Shared::resume(Clock::time_point now) {
+  if (!paused) return;
+  conversation->extend(now - *paused);
+  since = now;
+  paused.reset();
+}
+
+// What is spooled is no use to the client any more.
+bool DrainedAnswer::Shared::is_cut() const {
+  return state == State::over && (ending.input.outcome == Conversation::Outcome::timed_out ||
+                                  ending.input.outcome == Conversation::Outcome::out_of_time);
+}
+
 void DrainedAnswer::Shared::pump(int epoll, std::span<std::byte> buffer) {
   for (int reads = 0; reads < reads_at_once && state == State::drained; ++reads) {
-    if (spool.is_full()) return unwatch(epoll);
+    if (spool.is_full()) return pause(epoll);
     const Conversation::Input input = conversation->receive_now(buffer);
     if (input.outcome == Conversation::Outcome::nothing) break;
     if (input.outcome != Conversation::Outcome::bytes) {
@@ -125,7 +157,7 @@ void DrainedAnswer::Shared::feed(int epoll, Bytes bytes) {
         finish(epoll);
         ending.has_ended = true;
         ending.end = event.end;
-        return on_end();
+        return callbacks.on_end();
       case Exchange::Kind::violation:
         ending.violation = event.why;
         return finish(epoll);
@@ -143,12 +175,13 @@ bool DrainedAnswer::Shared::looks_after(int epoll, Clock::time_point now, Clock:
       if (now - since >= patience) take_over(epoll, now);
       return true;
     case State::drained:
-      // Where the spool is full the worker waits for the client, not we for the worker.
-      if (watched == 0) since = now;
-      if (now - since < idle_timeout) return true;
-      ending.input = {.outcome = Conversation::Outcome::timed_out};
-      finish(epoll);
-      return false;
+      if (paused) return true;
+      if (now - since >= idle_timeout) {
+        be_late(epoll, Conversation::Outcome::timed_out);
+      } else if (conversation->is_out_of_time(now)) {
+        be_late(epoll, Conversation::Outcome::out_of_time);
+      }
+      return state == State::drained;
   }
   return false;
 }
@@ -156,8 +189,8 @@ bool DrainedAnswer::Shared::looks_after(int epoll, Clock::time_point now, Clock:
 // ---- one answer, the handler's thread ----
 
 DrainedAnswer::DrainedAnswer(Drainer& drainer, Conversation& conversation, std::chrono::milliseconds idle_timeout,
-                             std::function<void()> on_end)
-    : shared_(std::make_shared<Shared>(conversation, idle_timeout, std::move(on_end), drainer.settings_)),
+                             Callbacks callbacks)
+    : shared_(std::make_shared<Shared>(conversation, idle_timeout, std::move(callbacks), drainer.settings_)),
       drainer_(&drainer) {}
 
 DrainedAnswer::~DrainedAnswer() {
@@ -172,7 +205,7 @@ void DrainedAnswer::begin_pass() {
     shared_->since = Clock::now();
   }
   if (shared_->id == wake_up_id) drainer_->add(shared_);
-  if (drainer_->is_asleep_.exchange(false)) drainer_->wake();
+  drainer_->wake_sleeper();
 }
 
 bool DrainedAnswer::end_pass() {
@@ -190,7 +223,9 @@ bool DrainedAnswer::is_taken_over() const {
 void DrainedAnswer::retake() {
   const std::lock_guard lock(shared_->mutex);
   shared_->unwatch(drainer_->epoll_.get());
-  if (shared_->state != Shared::State::over) shared_->state = Shared::State::direct;
+  if (shared_->state == Shared::State::over) return;
+  shared_->resume(Clock::now());
+  shared_->state = Shared::State::direct;
 }
 
 DrainedAnswer::Portion DrainedAnswer::next() {
@@ -200,7 +235,7 @@ DrainedAnswer::Portion DrainedAnswer::next() {
                   .error_text_dropped = std::exchange(shared.error_text_dropped, 0),
                   .error = std::exchange(shared.spool_error, {})};
   const bool is_over = shared.state == Shared::State::over;
-  if (!shared.spool.is_empty()) {
+  if (!shared.spool.is_empty() && !shared.is_cut()) {
     if (is_over && shared.ending.has_ended) {
       if (auto rest = shared.spool.take_file()) {
         portion.kind = Portion::Kind::rest;
@@ -216,11 +251,15 @@ DrainedAnswer::Portion DrainedAnswer::next() {
       portion.error = taken.error().what;
     }
     // There may be room again.
-    if (!is_over && !shared.spool.is_full()) shared.watch(drainer_->epoll_.get());
+    if (!is_over && !shared.spool.is_full()) {
+      shared.resume(Clock::now());
+      shared.watch(drainer_->epoll_.get());
+    }
     return portion;
   }
   if (!is_over) {
     shared.unwatch(drainer_->epoll_.get());
+    shared.resume(Clock::now());
     shared.state = Shared::State::direct;
   }
   portion.kind = is_over ? Portion::Kind::over : Portion::Kind::retaken;
@@ -237,6 +276,10 @@ DrainedAnswer::Ending DrainedAnswer::ending() const {
 void Drainer::wake() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(wake_up_.get(), &one, sizeof one);  // full: it is awake
+}
+
+void Drainer::wake_sleeper() {
+  if (is_asleep_.exchange(false)) wake();
 }
 
 void Drainer::start() {
@@ -265,6 +308,15 @@ void Drainer::add(const SharedAnswer& answer) {
     answers_.emplace(answer->id, answer);
   }
   wake();
+}
+
+void Drainer::wait_for(LateRequest late) {
+  std::call_once(started_, [this] { start(); });
+  {
+    const std::lock_guard lock(mutex_);
+    late_.push_back(std::move(late));
+  }
+  wake_sleeper();
 }
 
 void Drainer::remove(const DrainedAnswer::Shared& answer) {
@@ -311,13 +363,15 @@ void Drainer::handle(std::uint64_t id) {
 // True: some must be looked at again before long.
 bool Drainer::look_after_all() {
   std::vector<SharedAnswer> answers;
+  const Clock::time_point now = Clock::now();
+  bool has_any = false;
   {
     const std::lock_guard lock(mutex_);
     answers.reserve(answers_.size());
     for (const auto& [id, answer] : answers_) answers.push_back(answer);
+    std::erase_if(late_, [now](LateRequest& late) { return late.settle(now); });
+    has_any = !late_.empty();
   }
-  bool has_any = false;
-  const Clock::time_point now = Clock::now();
   for (const SharedAnswer& answer : answers) {
     const std::lock_guard lock(answer->mutex);
     if (answer->looks_after(epoll_.get(), now, settings_.patience)) has_any = true;

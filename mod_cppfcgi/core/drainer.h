@@ -7,9 +7,13 @@
 //      ▲       end_pass      │                                              │
 //      └─────────────────────┴──────────────── retake (all is written) ─────┘
 //
+// Where the worker's time is over first, the answer is over at once, and on_late says so: the handler's thread may be
+// stuck in its write.
+//
 // direct, passing: the handler's thread reads from the worker and writes to the client by turns: quick clients cost
 // nothing more. drained: this thread reads into a spool, the handler's thread writes what is in it. A worker that has
-// ended its answer is free at once, whoever reads then. A shell.
+// ended its answer is free at once, whoever reads then. This thread also waits for the workers of requests whose time
+// is over (LateRequest). A shell.
 #pragma once
 
 #include <atomic>
@@ -18,11 +22,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "mod_cppfcgi/core/conversation.h"
+#include "mod_cppfcgi/core/late_request.h"
 #include "mod_cppfcgi/core/spool.h"
 
 namespace cppfcgi {
@@ -51,8 +57,15 @@ class DrainedAnswer {
     std::string error;                   // failed; or, beside anything else, why the spool does not grow any more
   };
 
+  // Called by the draining thread, once at most, and one of them: END_REQUEST has come, the worker's time is over. From
+  // then on it leaves the conversation alone.
+  struct Callbacks {
+    std::function<void()> on_end;
+    std::function<void()> on_late;
+  };
+
   DrainedAnswer(Drainer& drainer, Conversation& conversation, std::chrono::milliseconds idle_timeout,
-                std::function<void()> on_end);
+                Callbacks callbacks);
   ~DrainedAnswer();
   DrainedAnswer(const DrainedAnswer&) = delete;
   DrainedAnswer& operator=(const DrainedAnswer&) = delete;
@@ -65,7 +78,7 @@ class DrainedAnswer {
   Portion next();  // once end_pass has said false
   void retake();   // whatever the state: the handler's thread alone uses the conversation from here on
 
-  // Once it is over: how. `ended`: END_REQUEST has come and on_end has been called, by the draining thread.
+  // Once it is over: how. has_ended: END_REQUEST has come.
   struct Ending {
     bool has_ended = false;
     EndRequestBody end{};
@@ -93,6 +106,9 @@ class Drainer {
   Drainer(const Drainer&) = delete;
   Drainer& operator=(const Drainer&) = delete;
 
+  // Settles it within its patience.
+  void wait_for(LateRequest late);
+
   // Ends the thread. Waits no longer than a moment, and takes no lock: httpd's prefork calls it from a signal's
   // handler.
   void stop();
@@ -102,6 +118,7 @@ class Drainer {
   using SharedAnswer = std::shared_ptr<DrainedAnswer::Shared>;
 
   void add(const SharedAnswer& answer);
+  void wake_sleeper();
   void remove(const DrainedAnswer::Shared& answer);
   void wake();
   void start();
@@ -119,6 +136,7 @@ class Drainer {
   std::mutex mutex_;  // for what follows
   std::unordered_map<std::uint64_t, SharedAnswer> answers_;
   std::uint64_t last_id_ = 0;
+  std::vector<LateRequest> late_;
 };
 
 }  // namespace cppfcgi

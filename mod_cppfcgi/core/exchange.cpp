@@ -93,6 +93,7 @@ Exchange::Event Exchange::end(const RecordReader::Step& step) {
   std::copy(step.content.begin(), step.content.end(), end_body_.begin() + static_cast<std::ptrdiff_t>(end_bytes_));
   end_bytes_ += step.content.size();
   if (!step.is_last) return {};
+  has_seen_end_ = true;
   const EndRequestBody end = *decode_end_request(as_text(end_body_));
   if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) {
     if (!head_.is_complete()) return fail(head_.has_begun() ? "its header is incomplete" : "it is empty");

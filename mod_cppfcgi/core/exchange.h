@@ -44,8 +44,9 @@ class Exchange {
 
   const AnswerHead& head() const { return head_; }
   bool has_ended() const { return has_ended_; }
-  bool has_begun() const { return has_begun_; }    // something came back
-  bool has_excess() const { return has_excess_; }  // more body than its Content-Length said
+  bool has_seen_end() const { return has_seen_end_; }  // END_REQUEST came, whatever the answer is worth
+  bool has_begun() const { return has_begun_; }        // something came back
+  bool has_excess() const { return has_excess_; }      // more body than its Content-Length said
 
   // Once it has ended: may the connection carry another request?
   bool is_reusable() const { return has_ended_ && is_in_step_ && reader_.is_between_records(); }
@@ -70,6 +71,7 @@ class Exchange {
   bool is_sent_ = false;
   bool output_closed_ = false;
   bool has_ended_ = false;
+  bool has_seen_end_ = false;
   bool is_in_step_ = false;
   bool has_excess_ = false;
 };

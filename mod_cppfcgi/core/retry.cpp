@@ -2,24 +2,39 @@
 
 namespace cppfcgi {
 
-Verdict judge(const Attempt& attempt) {
+bool may_have_begun(const Attempt& attempt) {
   switch (attempt.loss) {
     case Loss::refused:
     case Loss::turned_down:
-      return Verdict::another_worker;
     case Loss::unsent:
-      return attempt.was_kept ? Verdict::fresh_connection : Verdict::second_try;
-    case Loss::broken:
-      return Verdict::give_up;
+      return false;
     case Loss::reset:
+      return !attempt.was_unread;
     case Loss::closed:
-      break;
+    case Loss::broken:
+      return true;
   }
-  if (attempt.has_delivered) return Verdict::give_up;
-  if (attempt.loss == Loss::reset && attempt.was_unread) {
-    return attempt.was_kept ? Verdict::fresh_connection : Verdict::second_try;
+  return true;
+}
+
+Verdict judge(const Attempt& attempt) {
+  if (attempt.loss == Loss::broken || attempt.has_delivered) return Verdict::give_up;
+  if (may_have_begun(attempt)) return attempt.is_idempotent ? Verdict::second_try : Verdict::give_up;
+  const bool is_stale = attempt.was_kept && attempt.loss != Loss::turned_down;
+  return is_stale ? Verdict::fresh_connection : Verdict::another_worker;
+}
+
+bool Tries::take(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::give_up:
+      return false;
+    case Verdict::fresh_connection:
+    case Verdict::another_worker:
+      return safe_tries_ > 0 && safe_tries_-- > 0;
+    case Verdict::second_try:
+      return second_tries_ > 0 && second_tries_-- > 0;
   }
-  return attempt.is_idempotent ? Verdict::second_try : Verdict::give_up;
+  return false;
 }
 
 }  // namespace cppfcgi

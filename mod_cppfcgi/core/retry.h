@@ -1,4 +1,5 @@
 // Retry: may a request that a worker did not answer be sent once more? Pure: the rules of the safe retry in one place.
+// 503 promises the client that its request did not begin, so who gives up asks may_have_begun() of every attempt.
 //
 // Safe is what provably never reached the application, whatever the method: the connection was refused, the worker
 // turned the request down by protocol, or the connection was gone before it took a byte. Beyond that only methods that
@@ -29,10 +30,24 @@ struct Attempt {
 enum class Verdict {
   give_up,
   fresh_connection,  // the kept one was stale: no fault of anybody's, and no attempt that counts
-  another_worker,    // no worker has taken it yet
-  second_try,        // a worker took it and was lost: once, not more
+  another_worker,    // no worker has begun it
+  second_try,        // a worker may have begun it and was lost: so often as -retries says
 };
 
 Verdict judge(const Attempt& attempt);
+bool may_have_begun(const Attempt& attempt);
+
+// How often one request is tried again.
+class Tries {
+ public:
+  explicit Tries(std::uint32_t retries) : second_tries_(retries) {}
+
+  // False: not (any more).
+  bool take(Verdict verdict);
+
+ private:
+  std::uint32_t second_tries_;
+  std::uint32_t safe_tries_ = 10;  // safe for all concerned, and yet to end some time
+};
 
 }  // namespace cppfcgi

@@ -2,8 +2,11 @@
 // is never destroyed: a process may end in the middle of a request, in a signal handler of httpd's prefork).
 #pragma once
 
+#include <array>
+
 #include "mod_cppfcgi/core/connections.h"
 #include "mod_cppfcgi/core/drainer.h"
+#include "mod_cppfcgi/core/tally.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
 
@@ -16,6 +19,7 @@ struct ChildState {
   Claims claims;
   Connections connections;
   Drainer drainer;
+  std::array<Tally, max_pools> refusals;  // while a pool's breaker is open
   std::string temp_folder;
 };
 

@@ -1,6 +1,7 @@
 #include "mod_cppfcgi/httpd/gateway.h"
 
 #include <apr_portable.h>
+#include <apr_strings.h>
 #include <http_core.h>
 #include <http_protocol.h>
 
@@ -9,8 +10,6 @@
 
 #include "mod_cppfcgi/core/worker_life.h"
 #include "mod_cppfcgi/httpd/log.h"
-#include "mod_cppfcgi/httpd/request_params.h"
-#include "shared/pool_config.h"
 
 namespace cppfcgi {
 namespace {
@@ -22,11 +21,6 @@ constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are r
 constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
 constexpr auto abort_patience = 1000ms;              // for a worker to end what was aborted
 constexpr std::size_t one_piece_bytes = 8'192;       // a request up to here is read whole or not at all
-constexpr int most_attempts = 4;
-
-std::uint32_t queue_limit(const PoolSettings& settings) {
-  return settings.queue_limit != 0 ? settings.queue_limit : std::max(10 * settings.pool.processes, std::uint32_t{64});
-}
 
 bool is_idempotent(const request_rec* request) {
   switch (request->method_number) {
@@ -61,101 +55,62 @@ Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState&
       source_(opening, body),
       client_(client_socket(request->connection), is_aborted, request->connection),
       delivery_(request),
-      error_text_(request, settings.pool.name) {}
+      error_text_(request, settings.pool.name),
+      worker_(settings, child) {}
 
 int Gateway::run() {
-  const auto pool = child_.claims.find_pool(settings_.key);
-  if (!pool) {
+  if (!worker_.begin()) {
     last_failure_ = "the manager does not keep it yet";
     return unavailable();
   }
-  pool_ = *pool;
-  child_.access.load->pools[pool_].requests.fetch_add(1, std::memory_order_relaxed);
-  bool may_try_again = true;
-  for (int attempts = 1;; ++attempts) {
+  Tries tries(settings_.retries);
+  for (;;) {
     const Outcome outcome = attempt();
     if (const Over* over = std::get_if<Over>(&outcome)) return over->status;
-    const Attempt& failed = std::get<Attempt>(outcome);
-    const Verdict verdict = attempts < most_attempts ? judge(failed) : Verdict::give_up;
-    if (verdict == Verdict::give_up || (verdict == Verdict::second_try && !may_try_again)) return give_up(failed);
-    if (verdict == Verdict::second_try) may_try_again = false;
-    wants_fresh_ = verdict == Verdict::fresh_connection;
-    if (!wants_fresh_) {
+    const Verdict verdict = judge(std::get<Attempt>(outcome));
+    if (!tries.take(verdict)) return unavailable();
+    if (verdict == Verdict::fresh_connection) {
+      worker_.want_fresh_connection();
+    } else {
       log(APLOG_INFO, last_failure_ + "; trying another worker");
-      avoid_ = claim_->slot;
-      claim_.release();
+      worker_.leave();
     }
     delivery_.forget();
   }
 }
 
 Gateway::Outcome Gateway::attempt() {
-  if (!claim_) {
+  if (!worker_.is_held()) {
     if (const auto over = claim()) return *over;
   }
-  auto connection = connect();
+  auto connection = worker_.connect(opening_);
   if (!connection) {
     last_failure_ = connection.error().what;
     return lost(Loss::refused, nullptr);
   }
-  child_.access.load->slots[claim_->slot].requests.fetch_add(1, std::memory_order_relaxed);
-  Conversation conversation(*std::move(connection), source_, {.is_head_request = request_->header_only != 0});
+  worker_.count_request();
+  Conversation conversation(*std::move(connection), source_, {.is_head_request = request_->header_only != 0},
+                            worker_.end());
   return converse(conversation);
 }
 
 std::optional<Gateway::Over> Gateway::claim() {
-  const ClaimRequest wanted{
-      .pool = pool_,
-      .pid = child_.access.pid,
-      .queue_limit = queue_limit(settings_),
-      .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
-                                                                                 : settings_.claim_timeout),
-      .nudge = child_.access.nudge,
-      .avoid = avoid_,
-      .is_abandoned = [this] { return client_.is_gone_now(); },
-  };
-  auto acquired = acquire(child_.claims, *child_.access.load, wanted);
-  if (HeldClaim* held = std::get_if<HeldClaim>(&acquired)) {
-    claim_ = std::move(*held);
-    worker_pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
-    return std::nullopt;
-  }
-  switch (std::get<ClaimFailure>(acquired)) {
+  const auto failure = worker_.claim([this] { return client_.is_gone_now(); });
+  if (!failure) return std::nullopt;
+  switch (*failure) {
     case ClaimFailure::queue_full:
       last_failure_ =
-          "all workers are busy and " + std::to_string(wanted.queue_limit) + " requests wait already (-processes)";
+          "all workers are busy and " + std::to_string(worker_.queue_limit()) + " requests wait already (-processes)";
       break;
     case ClaimFailure::timed_out:
       last_failure_ = "no worker became free in time (-processes, -appConnTimeout)";
       break;
     case ClaimFailure::abandoned:
       return abandon(nullptr);
+    case ClaimFailure::breaker_open:
+      return Over{refuse()};
   }
   return Over{unavailable()};
-}
-
-Result<Connection> Gateway::connect() {
-  const Claim& claim = *claim_;
-  const bool is_kept = claim.worker.is_kept();
-  set_keep_connection(opening_, is_kept);
-  while (is_kept && !wants_fresh_) {
-    Connection kept{
-        .fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
-    if (!kept.fd) break;
-    // Whatever came in since the last answer is no part of the next; and a closed one is noticed before anything is
-    // sent.
-    if (is_quiet(kept)) return kept;
-  }
-  const std::uint32_t index =
-      claim.slot - child_.access.directory->pools[pool_].first_slot.load(std::memory_order_relaxed);
-  auto fd =
-      connect_to_worker(socket_path(child_.access.socket_folder, settings_.key, index), Clock::now() + time_left());
-  if (!fd) return fd.error();
-  Connection connection{.fd = *std::move(fd)};
-  if (is_kept) {
-    if (auto made = make_blocking(connection); !made) return made.error();
-  }
-  return connection;
 }
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
@@ -212,13 +167,14 @@ std::optional<Gateway::Over> Gateway::pass_on(Conversation& conversation, std::o
   if (!is_wanted()) {
     delivery_.forget();
     if (swallowed_ <= unwanted_bytes) return std::nullopt;
-    let_go(conversation);
+    worker_.let_go(conversation);
     return settle();
   }
   if (delivery_.collected_bytes() == 0 && delivery_.has_begun()) return std::nullopt;
   if (!drained) {
     drained.emplace(child_.drainer, conversation, settings_.idle_timeout,
-                    [this, &conversation] { let_go(conversation); });
+                    DrainedAnswer::Callbacks{.on_end = [this, &conversation] { worker_.let_go(conversation); },
+                                             .on_late = [this, &conversation] { worker_.leave_late(conversation); }});
   }
   drained->begin_pass();
   const bool is_there = delivery_.pass_on(is_stream_);
@@ -280,7 +236,7 @@ void Gateway::begin_answer(const AnswerHead& head) {
 Gateway::Outcome Gateway::end(Conversation& conversation, const EndRequestBody& end) {
   if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) {
     // From here on the worker is somebody else's, however slow the client is.
-    let_go(conversation);
+    worker_.let_go(conversation);
     const Exchange& exchange = conversation.exchange();
     if (exchange.has_excess()) log(APLOG_WARNING, "its body is longer than its Content-Length; the rest is dropped");
     begin_answer(exchange.head());
@@ -337,9 +293,11 @@ Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::I
       return lost(Loss::reset, &conversation);
     }
     case Conversation::Outcome::timed_out:
-      return break_off(
-          &conversation, HTTP_GATEWAY_TIME_OUT,
-          "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) + " ms (-idle-timeout)");
+      return be_late(conversation, "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) +
+                                       " ms (-idle-timeout)");
+    case Conversation::Outcome::out_of_time:
+      return be_late(conversation, "it has not ended within " + std::to_string(settings_.request_timeout.count()) +
+                                       " ms (-request-timeout)");
     case Conversation::Outcome::client_gone:
       return abandon(&conversation);
     case Conversation::Outcome::failed:
@@ -348,28 +306,47 @@ Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::I
   return break_off(&conversation, HTTP_INTERNAL_SERVER_ERROR, conversation.error());
 }
 
+// Its time is over. The client need not wait for what becomes of the worker.
+Gateway::Over Gateway::be_late(Conversation& conversation, const std::string& why) {
+  worker_.leave_late(conversation);
+  return break_off(&conversation, HTTP_GATEWAY_TIME_OUT, why + "; it is told to stop");
+}
+
 // The worker failed us, and another one will not help.
 Gateway::Over Gateway::break_off(Conversation* conversation, int status, const std::string& why) {
-  child_.access.load->slots[claim_->slot].failures.fetch_add(1, std::memory_order_relaxed);
+  worker_.count_failure();
   const bool is_cut = delivery_.has_begun();
   log(APLOG_ERR, why + (is_cut ? "; the client's answer is cut" : "; the client gets " + std::to_string(status)));
   // The client may be slow to take even this.
-  if (conversation != nullptr) conversation->connection().fd.reset();
-  claim_.release();
+  worker_.drop(conversation);
   if (!is_cut) return {status};
   delivery_.cut();
   return {};
 }
 
-int Gateway::give_up(const Attempt& attempt) {
-  if (attempt.loss == Loss::refused || attempt.loss == Loss::turned_down) return unavailable();
-  return break_off(nullptr, HTTP_BAD_GATEWAY, last_failure_).status;
+// No worker takes it (any more). 503 promises that it has not begun, and that the client may well ask again.
+int Gateway::unavailable() {
+  if (!begun_in_.empty()) {
+    if (begun_in_ != worker_.name()) last_failure_ += "; it may have begun in " + begun_in_;
+    return break_off(nullptr, HTTP_BAD_GATEWAY, last_failure_).status;
+  }
+  log(APLOG_ERR, last_failure_ + "; the client gets 503");
+  return come_again(1);
 }
 
-// Nothing has begun, and the client may well ask again.
-int Gateway::unavailable() {
-  log(APLOG_ERR, last_failure_ + "; the client gets 503");
-  apr_table_setn(request_->err_headers_out, "Retry-After", "1");
+// The pool's workers die before they are ready: many clients learn that at the same time.
+int Gateway::refuse() {
+  const std::uint32_t seconds = std::max(worker_.refuses_for(), std::uint32_t{1});
+  last_failure_ = "no worker gets ready, and the next try is in " + std::to_string(seconds) + " s";
+  if (!begun_in_.empty()) return unavailable();
+  if (const std::uint32_t clients = worker_.count_refusal()) {
+    log(APLOG_ERR, last_failure_ + "; " + std::to_string(clients) + " clients got 503 since the last such line");
+  }
+  return come_again(seconds);
+}
+
+int Gateway::come_again(std::uint32_t seconds) {
+  apr_table_setn(request_->err_headers_out, "Retry-After", apr_psprintf(request_->pool, "%u", seconds));
   return HTTP_SERVICE_UNAVAILABLE;
 }
 
@@ -380,29 +357,19 @@ Gateway::Over Gateway::abandon(Conversation* conversation) {
   if (!delivery_.has_begun()) request_->status = 499;  // for the access log alone: nobody reads it
   if (conversation != nullptr) {
     conversation->abort(abort_patience);
-    let_go(*conversation);
+    worker_.let_go(*conversation);
   }
   return {};
 }
 
-void Gateway::let_go(Conversation& conversation) {
-  if (!claim_) return;
-  const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
-  Fd connection = std::move(conversation.connection().fd);
-  if (is_kept) {
-    child_.connections.keep(claim_->slot, claim_->worker.generation, std::move(connection));
-  } else {
-    connection.reset();
-  }
-  claim_.release();
-}
-
-Attempt Gateway::lost(Loss loss, Conversation* conversation) const {
-  return {.loss = loss,
-          .was_kept = conversation != nullptr && conversation->was_kept(),
-          .is_idempotent = is_idempotent(request_),
-          .has_delivered = delivery_.has_begun() || answer_,
-          .was_unread = loss == Loss::reset && has_not_begun(*conversation)};
+Attempt Gateway::lost(Loss loss, Conversation* conversation) {
+  const Attempt attempt{.loss = loss,
+                        .was_kept = conversation != nullptr && conversation->was_kept(),
+                        .is_idempotent = is_idempotent(request_),
+                        .has_delivered = delivery_.has_begun() || answer_,
+                        .was_unread = loss == Loss::reset && has_not_begun(*conversation)};
+  if (may_have_begun(attempt)) begun_in_ = worker_.name();
+  return attempt;
 }
 
 // The worker closed the connection and left something unread. Did it read enough to begin? Whatever came in one piece
@@ -410,22 +377,11 @@ Attempt Gateway::lost(Loss loss, Conversation* conversation) const {
 // runs, and resets the connection when it dies of it. It keeps no connections.
 bool Gateway::has_not_begun(Conversation& conversation) const {
   if (conversation.has_received() || source_.size() > one_piece_bytes) return false;
-  return claim_->worker.is_kept() || is_living(worker_pid_);
-}
-
-Gateway::Clock::duration Gateway::time_left() {
-  if (!deadline_) deadline_ = Clock::now() + settings_.claim_timeout;
-  return std::max(*deadline_ - Clock::now(), Clock::duration::zero());
+  return worker_.is_kept() || is_living(worker_.pid());
 }
 
 void Gateway::log(int level, const std::string& text) const {
-  if (worker_pid_ == 0) {
-    ap_log_rerror(APLOG_MARK, level, 0, request_, "pool %s: %s", settings_.pool.name.c_str(), text.c_str());
-    return;
-  }
-  const std::uint32_t index = claim_->slot - child_.access.directory->pools[pool_].first_slot.load();
-  ap_log_rerror(APLOG_MARK, level, 0, request_, "worker %u (pid %d) of pool %s: %s", index, worker_pid_,
-                settings_.pool.name.c_str(), text.c_str());
+  ap_log_rerror(APLOG_MARK, level, 0, request_, "%s: %s", worker_.name().c_str(), text.c_str());
 }
 
 }  // namespace cppfcgi

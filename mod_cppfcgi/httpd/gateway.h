@@ -9,12 +9,12 @@
 #include <string>
 #include <variant>
 
-#include "mod_cppfcgi/core/claim_wait.h"
 #include "mod_cppfcgi/core/conversation.h"
 #include "mod_cppfcgi/core/drainer.h"
 #include "mod_cppfcgi/core/retry.h"
 #include "mod_cppfcgi/httpd/answer.h"
 #include "mod_cppfcgi/httpd/child_state.h"
+#include "mod_cppfcgi/httpd/claimed_worker.h"
 #include "mod_cppfcgi/httpd/delivery.h"
 #include "mod_cppfcgi/httpd/error_text.h"
 #include "mod_cppfcgi/httpd/pool_settings.h"
@@ -34,11 +34,9 @@ class Gateway {
     int status = OK;
   };
   using Outcome = std::variant<Over, Attempt>;
-  using Clock = std::chrono::steady_clock;
 
   Outcome attempt();
   std::optional<Over> claim();
-  Result<Connection> connect();
 
   Outcome converse(Conversation& conversation);
   std::optional<Outcome> take(Conversation& conversation, Bytes bytes);
@@ -49,17 +47,17 @@ class Gateway {
   Over settle();
   Outcome lose(Conversation& conversation, const Conversation::Input& input);
 
+  Over be_late(Conversation& conversation, const std::string& why);
   Over break_off(Conversation* conversation, int status, const std::string& why);
   Over abandon(Conversation* conversation);
-  int give_up(const Attempt& attempt);
   int unavailable();
-  void let_go(Conversation& conversation);
+  int refuse();
+  int come_again(std::uint32_t seconds);
   void begin_answer(const AnswerHead& head);
   bool is_wanted() const;
 
-  Attempt lost(Loss loss, Conversation* conversation) const;
+  Attempt lost(Loss loss, Conversation* conversation);
   bool has_not_begun(Conversation& conversation) const;
-  Clock::duration time_left();
   void log(int level, const std::string& text) const;
 
   request_rec* request_;
@@ -70,13 +68,9 @@ class Gateway {
   ClientWatch client_;
   Delivery delivery_;
   ErrorText error_text_;
-  std::uint32_t pool_ = 0;
-  HeldClaim claim_;
-  std::int32_t worker_pid_ = 0;                // of the claim's worker; for the log
-  std::optional<std::uint32_t> avoid_;         // the slot that failed last
-  std::optional<Clock::time_point> deadline_;  // for a worker to take the request
-  bool wants_fresh_ = false;                   // the next connection must not be a kept one
-  std::string last_failure_;                   // for the log
+  ClaimedWorker worker_;
+  std::string last_failure_;  // for the log
+  std::string begun_in_;      // the worker that was lost over it after it may have begun; "": none
   bool is_stream_ = false;
   std::optional<Answer> answer_;  // once the header has been applied
   std::size_t swallowed_ = 0;     // of a body that nobody wants

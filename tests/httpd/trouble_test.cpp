@@ -25,6 +25,7 @@ const std::string head = "Content-Type: text/plain\n\n";
 TEST(Killed, WhileIdleNobodyNotices) {
   ScriptedServer server("-processes 2");
   server.expect_log("crashed");
+  server.expect_well();
   for (int round = 0; round < 3; ++round) {
     const std::vector<pid_t> workers = server.workers();
     ASSERT_FALSE(workers.empty());

@@ -114,6 +114,26 @@ TEST(ClaimWait, NudgesTheManagerOncePerQueue) {
   EXPECT_EQ(board.nudges(), 1U);
 }
 
+TEST(ClaimWait, IsRefusedAtOnceWhileTheBreakerIsOpenAndNoWorkerIsFree) {
+  Board board(1);
+  board.directory->pools[0].refuses_for = 7;
+  const auto held = board.acquire(0ms);
+  EXPECT_TRUE(std::holds_alternative<HeldClaim>(held)) << "whoever is there serves";
+  EXPECT_EQ(failure(board.acquire(1h)), ClaimFailure::breaker_open);
+  EXPECT_EQ(board.claims.waiting(0), 0U);
+}
+
+TEST(ClaimWait, LeavesTheQueueWhenTheBreakerOpens) {
+  Board board(1);
+  const auto held = board.acquire(0ms);
+  std::variant<HeldClaim, ClaimFailure> waited = ClaimFailure::abandoned;
+  std::thread waiter([&] { waited = board.acquire(1h); });
+  EXPECT_TRUE(wait_until([&] { return board.claims.waiting(0) == 1; }));
+  board.directory->pools[0].refuses_for = 7;
+  waiter.join();
+  EXPECT_EQ(failure(waited), ClaimFailure::breaker_open);
+}
+
 TEST(ClaimWait, LeavesWithItsClient) {
   Board board(1);
   const auto held = board.acquire(0ms);

@@ -51,11 +51,19 @@ TEST(Claims, TakesOnlyReadyWorkers) {
   EXPECT_FALSE(board.claims.try_claim(0, alice));
 }
 
-TEST(Claims, AvoidsASlotUnlessItIsTheOnlyOne) {
+TEST(Claims, AvoidsWhoHasJustFailedUnlessItIsTheOnlyOne) {
   Board board({1, 1});
-  EXPECT_EQ(board.claims.try_claim(0, alice, 0)->slot, 1U);
-  EXPECT_EQ(board.claims.try_claim(0, alice, 1)->slot, 0U);
+  EXPECT_EQ(board.claims.try_claim(0, alice, Failed{.slot = 0, .generation = 1})->slot, 1U);
+  EXPECT_EQ(board.claims.try_claim(0, alice, Failed{.slot = 1, .generation = 1})->slot, 0U);
   EXPECT_FALSE(board.claims.try_claim(0, alice));
+}
+
+TEST(Claims, TakesNoneThatIsGoneThoughTheDirectoryDoesNotSaySoYet) {
+  Board board({1});
+  const Failed gone{.slot = 0, .generation = 1, .is_gone = true};
+  EXPECT_FALSE(board.claims.try_claim(0, alice, gone));
+  board.publish(0, 2, Phase::ready, 1);
+  EXPECT_TRUE(board.claims.try_claim(0, alice, gone)) << "its successor is as good as any";
 }
 
 TEST(Claims, ReleasingTwiceFreesOnce) {

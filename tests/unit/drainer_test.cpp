@@ -38,15 +38,16 @@ struct DrainerTest : testing::Test {
   std::optional<Conversation> conversation;
   std::optional<DrainedAnswer> answer;
   std::atomic<int> ended{0};
+  std::atomic<int> late{0};
 
   void SetUp() override {
     int pair[2] = {};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     worker = Fd(pair[1]);
-    conversation.emplace(Connection{.fd = Fd(pair[0])}, source, Exchange::Rules{});
+    conversation.emplace(Connection{.fd = Fd(pair[0])}, source, Exchange::Rules{}, request_end);
     say(output("A: b\n\n"));
     read_head();
-    answer.emplace(drainer, *conversation, idle_timeout, [this] { ++ended; });
+    answer.emplace(drainer, *conversation, idle_timeout, callbacks());
   }
   void TearDown() override {
     answer.reset();
@@ -66,9 +67,26 @@ struct DrainerTest : testing::Test {
     ASSERT_EQ(conversation->exchange().next(bytes).kind, Exchange::Kind::need_more);
     ASSERT_GT(::recv(worker.get(), buffer.data(), buffer.size(), 0), 0);  // the request
   }
+  DrainedAnswer::Callbacks callbacks() {
+    return {.on_end = [this] { ++ended; }, .on_late = [this] { ++late; }};
+  }
   bool is_drained() {
     int unread = 0;
     return ::recv(conversation->connection().fd.get(), &unread, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+  }
+  void say_beyond_the_spools_bound() {
+    const std::string much = output(std::string(400'000, 'x'));
+    std::size_t said = 0;
+    const auto say_on = [&] {
+      const ssize_t sent = ::send(worker.get(), much.data() + said, much.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent > 0) said += static_cast<std::size_t>(sent);
+      return sent > 0;
+    };
+    while (wait_until(say_on, 50ms)) {
+    }
+  }
+  void give_time(std::chrono::milliseconds time) {
+    conversation->extend(Conversation::Clock::now() + time - request_end);
   }
   // A write to a slow client, during which the worker goes on.
   void pass_slowly(std::string_view worker_says) {
@@ -78,6 +96,7 @@ struct DrainerTest : testing::Test {
   }
 
   std::chrono::milliseconds idle_timeout{10'000};
+  Conversation::Clock::time_point request_end = Conversation::Clock::now() + 1h;
 };
 
 TEST_F(DrainerTest, LeavesQuickWritesAlone) {
@@ -176,7 +195,7 @@ TEST_F(DrainerTest, KeepsErrorTextForTheLog) {
 
 TEST_F(DrainerTest, TimesOutASilentWorker) {
   answer.reset();
-  answer.emplace(drainer, *conversation, 50ms, [this] { ++ended; });
+  answer.emplace(drainer, *conversation, 50ms, callbacks());
   answer->begin_pass();
   EXPECT_TRUE(wait_until([&] { return answer->is_taken_over(); }));
   EXPECT_FALSE(answer->end_pass());
@@ -184,6 +203,32 @@ TEST_F(DrainerTest, TimesOutASilentWorker) {
   EXPECT_TRUE(wait_until([&] { return answer->ending().input.outcome == Conversation::Outcome::timed_out; }));
   EXPECT_EQ(answer->next().kind, Portion::Kind::over);
   EXPECT_EQ(answer->ending().input.outcome, Conversation::Outcome::timed_out);
+  EXPECT_EQ(late, 1);
+}
+
+// The handler's thread may be stuck in its write: nothing here waits for it.
+TEST_F(DrainerTest, EndsTheWorkersPartWhenTheRequestsTimeIsOver) {
+  give_time(50ms);
+  pass_slowly(output("body"));
+  EXPECT_TRUE(wait_until([&] { return late == 1; }));
+  EXPECT_FALSE(answer->end_pass());
+  EXPECT_EQ(answer->next().kind, Portion::Kind::over) << "what is spooled is no use any more";
+  EXPECT_EQ(answer->ending().input.outcome, Conversation::Outcome::out_of_time);
+  EXPECT_EQ(ended, 0);
+}
+
+TEST_F(DrainerTest, DoesNotCountTheTimeForWhichTheWorkerWaitsForTheClient) {
+  give_time(100ms);
+  answer->begin_pass();
+  say_beyond_the_spools_bound();
+  EXPECT_FALSE(wait_until([&] { return late > 0; }, 300ms));
+  EXPECT_FALSE(answer->end_pass());
+  answer->retake();
+  std::array<std::byte, 10'000> buffer;
+  while (conversation->receive_now(buffer).outcome == Conversation::Outcome::bytes) {
+  }
+  answer->begin_pass();
+  EXPECT_TRUE(wait_until([&] { return late == 1; })) << "from here on it is the worker's";
 }
 
 TEST_F(DrainerTest, ForgetsAnAnswerInTheMiddle) {

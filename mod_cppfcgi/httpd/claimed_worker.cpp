@@ -1,0 +1,115 @@
+#include "mod_cppfcgi/httpd/claimed_worker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "mod_cppfcgi/core/worker_life.h"
+#include "mod_cppfcgi/httpd/request_params.h"
+#include "shared/pool_config.h"
+
+namespace cppfcgi {
+
+std::uint32_t ClaimedWorker::queue_limit() const {
+  return settings_.queue_limit != 0 ? settings_.queue_limit
+                                    : std::max(10 * settings_.pool.processes, std::uint32_t{64});
+}
+
+bool ClaimedWorker::begin() {
+  const auto pool = child_.claims.find_pool(settings_.key);
+  if (!pool) return false;
+  pool_ = *pool;
+  child_.access.load->pools[pool_].requests.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abandoned) {
+  const ClaimRequest wanted{
+      .pool = pool_,
+      .pid = child_.access.pid,
+      .queue_limit = queue_limit(),
+      .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
+                                                                                 : settings_.claim_timeout),
+      .nudge = child_.access.nudge,
+      .failed = failed_,
+      .is_abandoned = std::move(is_abandoned),
+  };
+  auto acquired = acquire(child_.claims, *child_.access.load, wanted);
+  if (const ClaimFailure* failure = std::get_if<ClaimFailure>(&acquired)) return *failure;
+  claim_ = std::get<HeldClaim>(std::move(acquired));
+  pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
+  wants_fresh_ = false;
+  if (settings_.request_timeout.count() > 0) end_ = Clock::now() + settings_.request_timeout;
+  return std::nullopt;
+}
+
+Result<Connection> ClaimedWorker::connect(std::string& opening) {
+  const Claim& claim = *claim_;
+  set_keep_connection(opening, is_kept());
+  while (is_kept() && !wants_fresh_) {
+    Connection kept{
+        .fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
+    if (!kept.fd) break;
+    // Whatever came in since the last answer is no part of the next; and a closed one is noticed before anything is
+    // sent.
+    if (is_quiet(kept)) return kept;
+  }
+  const std::string path = socket_path(child_.access.socket_folder, settings_.key, index());
+  auto fd = connect_to_worker(path, std::min(Clock::now() + time_left(), end_));
+  if (!fd) return fd.error();
+  Connection connection{.fd = *std::move(fd)};
+  if (is_kept()) {
+    if (auto made = make_blocking(connection); !made) return made.error();
+  }
+  return connection;
+}
+
+ClaimedWorker::Clock::duration ClaimedWorker::time_left() {
+  if (!deadline_) deadline_ = Clock::now() + settings_.claim_timeout;
+  return std::max(*deadline_ - Clock::now(), Clock::duration::zero());
+}
+
+void ClaimedWorker::leave() {
+  failed_ = {.slot = claim_->slot, .generation = claim_->worker.generation, .is_gone = !is_living(pid_)};
+  claim_.release();
+}
+
+void ClaimedWorker::let_go(Conversation& conversation) {
+  if (!claim_) return;
+  const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
+  Fd connection = std::move(conversation.connection().fd);
+  if (is_kept) {
+    child_.connections.keep(claim_->slot, claim_->worker.generation, std::move(connection));
+  } else {
+    connection.reset();
+  }
+  claim_.release();
+}
+
+void ClaimedWorker::drop(Conversation* conversation) {
+  if (conversation != nullptr) conversation->connection().fd.reset();
+  claim_.release();
+}
+
+void ClaimedWorker::leave_late(Conversation& conversation) {
+  if (claim_) child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
+}
+
+void ClaimedWorker::count_request() {
+  child_.access.load->slots[claim_->slot].requests.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ClaimedWorker::count_failure() {
+  child_.access.load->slots[claim_->slot].failures.fetch_add(1, std::memory_order_relaxed);
+}
+
+std::uint32_t ClaimedWorker::index() const {
+  return claim_->slot - child_.access.directory->pools[pool_].first_slot.load(std::memory_order_relaxed);
+}
+
+std::string ClaimedWorker::name() const {
+  const std::string pool = "pool " + settings_.pool.name;
+  if (pid_ == 0) return pool;
+  return "worker " + std::to_string(index()) + " (pid " + std::to_string(pid_) + ") of " + pool;
+}
+
+}  // namespace cppfcgi

@@ -1,0 +1,67 @@
+// ClaimedWorker: the worker that a request has claimed (one after the other, where the first fails): the claim, the
+// connections to it, and what becomes of both at the request's end.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "mod_cppfcgi/core/claim_wait.h"
+#include "mod_cppfcgi/core/conversation.h"
+#include "mod_cppfcgi/httpd/child_state.h"
+#include "mod_cppfcgi/httpd/pool_settings.h"
+
+namespace cppfcgi {
+
+class ClaimedWorker {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  ClaimedWorker(const PoolSettings& settings, ChildState& child) : settings_(settings), child_(child) {}
+
+  // Finds the pool; false: the manager does not keep it yet. Before anything else.
+  bool begin();
+
+  // Waits for a claim. nullopt: it has one. Failed: the last worker's name is kept, for the log.
+  std::optional<ClaimFailure> claim(std::function<bool()> is_abandoned);
+  bool is_held() const { return static_cast<bool>(claim_); }
+
+  // A kept connection if there is one, and sets FCGI_KEEP_CONN in the request's opening.
+  Result<Connection> connect(std::string& opening);
+  void want_fresh_connection() { wants_fresh_ = true; }
+
+  // When the request's time is over; max(): never. It begins with each claim: a worker answers for its own part.
+  Clock::time_point end() const { return end_; }
+
+  // Ways to give the claim back, each harmless where it has been given back already:
+  void leave();                                 // the request goes to another worker
+  void let_go(Conversation& conversation);      // the worker is through with it, and the connection may be kept
+  void drop(Conversation* conversation);        // the connection is no good
+  void leave_late(Conversation& conversation);  // its time is over: see LateRequest
+
+  void count_request();
+  void count_failure();
+  std::uint32_t queue_limit() const;
+  std::uint32_t refuses_for() const { return child_.claims.refuses_for(pool_); }
+  std::uint32_t count_refusal() { return child_.refusals[pool_].add(Clock::now()); }
+  bool is_kept() const { return claim_->worker.is_kept(); }
+  std::int32_t pid() const { return pid_; }  // 0: none has been claimed yet
+  std::string name() const;                  // "worker 3 (pid 812) of pool /srv/a/app.fcgi", or without the worker
+
+ private:
+  Clock::duration time_left();
+  std::uint32_t index() const;
+
+  const PoolSettings& settings_;
+  ChildState& child_;
+  std::uint32_t pool_ = 0;
+  HeldClaim claim_;
+  std::int32_t pid_ = 0;
+  std::optional<Failed> failed_;
+  std::optional<Clock::time_point> deadline_;  // for a worker to take the request
+  Clock::time_point end_ = Clock::time_point::max();
+  bool wants_fresh_ = false;  // the next connection must not be a kept one
+};
+
+}  // namespace cppfcgi
