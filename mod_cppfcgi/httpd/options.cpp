@@ -219,6 +219,8 @@ constexpr std::array options = {
     Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
     Option{"-deploy", value, once, apply_deploy},
     Option{"-deploy-check", value, once, apply_deploy_check},
+    Option{"-drain-timeout", value, once,
+           [](Parse& p) { return assign(p.settings.pool.drain_grace, parse_time(p.value, milliseconds(0))); }},
     Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
     Option{"-idle-timeout", value, once,
            [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},

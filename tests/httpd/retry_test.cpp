@@ -53,7 +53,8 @@ TEST(Retry, WhatMayHaveBegunGets502WhereNoOtherWorkerCanBeHad) {
   std::filesystem::rename(server.root() + "/bin/scripted", server.root() + "/bin/away");
   write_file(folder / "go", "");
   EXPECT_EQ(client.receive().status, 502);
-  server.expect_log("worker 0 .pid [0-9]+. of pool .*-appConnTimeout.*the client gets 502");
+  // No worker came in time, none is tried just now, or the second was lost as well.
+  server.expect_log("worker 0 .pid [0-9]+. of pool .*the client gets 502");
 }
 
 // ---- the breaker ----

@@ -5,6 +5,7 @@
 //   together                                waits for a second such request in another thread, then both crash
 //   child                                   a process that it has forked crashes; it goes on
 //   helper                                  a thread of its own crashes
+//   wait=MS                                 answers after that time
 //   spin deadlock deaf stop                 runs for ever, waits for ever, waits with all signals blocked, stops itself
 // With CRASHER_HANDLES=1 it has a handler for SIGSEGV of its own, which exits with 42.
 #include <cppfcgi/worker.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -98,6 +100,7 @@ void handle(const std::string& how) {
     while (waiting.load() < 2) std::this_thread::yield();
   }
   if (how.starts_with("exit=")) exit(std::stoi(how.substr(5)));
+  if (how.starts_with("wait=")) std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(how.substr(5))));
   if (how == "child") {
     const pid_t child = fork();
     if (child == 0) cart.total("segv");
