@@ -13,7 +13,7 @@ CPPFLAGS_PLAIN := -I. -Iworker/include -DCPPFCGI_VERSION='"$(VERSION)"'
 # The files that decide and encode, and so touch nothing (docs/architecture.md); those of them that exist.
 PURE := $(wildcard shared/record.cpp shared/params.cpp shared/claims.cpp shared/pool_config.cpp shared/worker_note.cpp mod_cppfcgi/core/exchange.cpp \
           mod_cppfcgi/core/answer_head.cpp mod_cppfcgi/core/retry.cpp mod_cppfcgi/manager/pool.cpp mod_cppfcgi/manager/lines.cpp \
-          mod_cppfcgi/manager/capacity.cpp worker/src/session.cpp)
+          mod_cppfcgi/manager/capacity.cpp mod_cppfcgi/manager/crash_text.cpp worker/src/session.cpp worker/src/build_id.cpp)
 PURE_OBJECTS := $(PURE:%.cpp=$(BUILD)/obj/%.o)
 HEADER_STAMPS := $(ALL_HEADERS:%.h=$(BUILD)/headers/%.ok)
 

@@ -1,7 +1,6 @@
 #include "mod_cppfcgi/manager/crash_text.h"
 
 #include <cxxabi.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -31,6 +30,12 @@ template <std::size_t count>
 bool starts_with_any(std::string_view text, const std::array<std::string_view, count>& beginnings) {
   return std::any_of(beginnings.begin(), beginnings.end(),
                      [text](std::string_view beginning) { return text.starts_with(beginning); });
+}
+
+std::string hex(std::uint64_t value) {
+  std::array<char, 16> digits;
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
+  return "0x" + std::string(digits.data(), end);
 }
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
@@ -110,7 +115,7 @@ bool is_of_application(const Frame& frame) {
 
 std::string signal_name(std::uint64_t signal) {
   const char* const name = signal < 128 ? sigabbrev_np(static_cast<int>(signal)) : nullptr;
-  return name != nullptr ? std::string("SIG") + name : fmt::format("signal {}", signal);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
 }
 
 bool is_stack_overflow(const CrashRecord& record) {
@@ -121,16 +126,16 @@ bool is_stack_overflow(const CrashRecord& record) {
 
 // Where the signal's cause lies, or from whom it came.
 std::string origin_of(const CrashRecord& record) {
-  if (record.code == SI_USER) return fmt::format(" sent by pid {}", record.sender);
+  if (record.code == SI_USER && record.sender != 0) return " sent by pid " + std::to_string(record.sender);
   if (record.code <= 0) return "";
   if (record.signal == SIGSEGV && record.code == SI_KERNEL) return " at an address that cannot be";
-  return fmt::format(" at {:#x}{}", record.address, is_stack_overflow(record) ? " (stack overflow)" : "");
+  return " at " + hex(record.address) + (is_stack_overflow(record) ? " (stack overflow)" : "");
 }
 
 // "app.fcgi+0x1234", or the bare address where it is in no file.
 std::string place_of(const Frame& frame) {
-  if (frame.module.empty()) return fmt::format("{:#x}", frame.address);
-  return fmt::format("{}+{:#x}", escaped(file_name(frame.module)), frame.offset);
+  if (frame.module.empty()) return hex(frame.address);
+  return escaped(file_name(frame.module)) + "+" + hex(frame.offset);
 }
 
 std::string request_of(const CrashRecord& record) {
@@ -143,9 +148,9 @@ std::string request_of(const CrashRecord& record) {
 }
 
 std::string frame_text(const Frame& frame) {
-  std::string text = fmt::format("{:#x}", frame.address);
+  std::string text = hex(frame.address);
   if (!frame.function.empty()) text += " " + escaped(readable(frame.function));
-  if (!frame.file.empty()) text += fmt::format(" at {}:{}", escaped(file_name(frame.file)), frame.line);
+  if (!frame.file.empty()) text += " at " + escaped(file_name(frame.file)) + ":" + std::to_string(frame.line);
   if (!frame.module.empty()) text += " (" + place_of(frame) + ")";
   return text;
 }
@@ -219,7 +224,7 @@ std::string top_function(const Frames& frames) {
 std::string cause(const CrashRecord& record, const Frames& frames) {
   const std::string request = request_of(record);
   if (record.signal == 0) {
-    return fmt::format("called exit({}){}{}", record.exit_status, request.empty() ? "" : " in ", request);
+    return "called exit(" + std::to_string(record.exit_status) + ")" + (request.empty() ? "" : " in " + request);
   }
   std::string text = signal_name(record.signal) + origin_of(record);
   if (const std::string top = top_function(frames); !top.empty()) {
@@ -228,7 +233,7 @@ std::string cause(const CrashRecord& record, const Frames& frames) {
     text += " in " + place_of(frames.front());
   }
   if (!record.exception.empty()) {
-    text += fmt::format(" (nobody caught {}: {})", escaped(demangled_type(record.exception)), escaped(record.what));
+    text += " (nobody caught " + escaped(demangled_type(record.exception)) + ": " + escaped(record.what) + ")";
   }
   if (!request.empty()) text += ", " + request;
   return text;
@@ -239,8 +244,8 @@ std::vector<std::string> frame_lines(const Frames& frames) {
   for (std::size_t i = 0; i < frames.size();) {
     std::size_t end = i + 1;
     while (end < frames.size() && frames[end] == frames[i]) ++end;
-    std::string line = fmt::format("#{} {}", i, frame_text(frames[i]));
-    if (end - i > 1) line += fmt::format(", {} times", end - i);
+    std::string line = "#" + std::to_string(i) + " " + frame_text(frames[i]);
+    if (end - i > 1) line += ", " + std::to_string(end - i) + " times";
     lines.push_back(std::move(line));
     i = end;
   }
@@ -250,10 +255,12 @@ std::vector<std::string> frame_lines(const Frames& frames) {
 std::vector<std::string> detail_lines(const CrashRecord& record, std::string_view usage) {
   std::vector<std::string> lines;
   if (!record.client.empty()) lines.push_back("the request's client: " + escaped(record.client));
-  if (record.thread != 0) lines.push_back(fmt::format("in thread {} ({})", record.thread, escaped(record.thread_name)));
+  if (record.thread != 0) {
+    lines.push_back("in thread " + std::to_string(record.thread) + " (" + escaped(record.thread_name) + ")");
+  }
   if (!record.modules.empty() && !record.modules.front().build_id.empty()) {
     const MappedModule& program = record.modules.front();
-    lines.push_back(fmt::format("build id of {}: {}", escaped(file_name(program.path)), escaped(program.build_id)));
+    lines.push_back("build id of " + escaped(file_name(program.path)) + ": " + escaped(program.build_id));
   }
   if (!record.is_whole) lines.emplace_back("its record broke off");
   if (!usage.empty()) lines.emplace_back(usage);
@@ -263,7 +270,8 @@ std::vector<std::string> detail_lines(const CrashRecord& record, std::string_vie
 std::vector<std::string> stack_lines(const Stacks& stacks) {
   std::vector<std::string> lines;
   for (const ThreadStack& thread : stacks.threads) {
-    std::string head = fmt::format("thread {} ({}, {})", thread.id, escaped(thread.name), escaped(thread.state));
+    const std::string head =
+        "thread " + std::to_string(thread.id) + " (" + escaped(thread.name) + ", " + escaped(thread.state) + ")";
     lines.push_back(head + (thread.failure.empty() ? ":" : ": " + escaped(thread.failure)));
     for (std::string& line : frame_lines(thread.frames)) lines.push_back(std::move(line));
   }

@@ -99,7 +99,7 @@ void StackReader::start_next() {
   auto running = std::count_if(readings_.begin(), readings_.end(), [](const Reading& each) { return each.pid != 0; });
   for (Reading& reading : readings_) {
     if (running >= max_processes) break;
-    if (reading.pid != 0 || !reading.work) continue;
+    if (reading.pid != 0 || !reading.work || reading.until <= Clock::now()) continue;
     if (const auto started = start(reading); started) {
       ++running;
     } else {

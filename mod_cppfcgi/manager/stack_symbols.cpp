@@ -22,6 +22,7 @@
 #include "mod_cppfcgi/manager/crash_text.h"
 #include "mod_cppfcgi/manager/traced_process.h"
 #include "shared/fd.h"
+#include "shared/result.h"
 
 namespace cppfcgi {
 namespace {
@@ -202,17 +203,19 @@ DwflPtr report_modules(const CrashRecord& record) {
 
 // ---- a living process ----
 
-DwflPtr report_process(pid_t pid) {
+Result<DwflPtr> report_process(pid_t pid) {
   static const Dwfl_Callbacks callbacks{.find_elf = dwfl_linux_proc_find_elf,
                                         .find_debuginfo = dwfl_standard_find_debuginfo,
                                         .section_address = dwfl_offline_section_address,
                                         .debuginfo_path = nullptr};
   DwflPtr dwfl(dwfl_begin(&callbacks));
-  if (!dwfl) return dwfl;
+  if (!dwfl) return Error{0, dwfl_errmsg(-1)};
   dwfl_report_begin(dwfl.get());
-  const bool is_reported = dwfl_linux_proc_report(dwfl.get(), pid) == 0;
+  const int failure = dwfl_linux_proc_report(dwfl.get(), pid);
   dwfl_report_end(dwfl.get(), nullptr, nullptr);
-  if (!is_reported) dwfl.reset();
+  const std::string context = fmt::format("read the maps of process {}", pid);
+  if (failure > 0) return posix_error(context, failure);
+  if (failure < 0) return Error{0, context + ": " + dwfl_errmsg(-1)};
   return dwfl;
 }
 
@@ -277,18 +280,19 @@ void write_symbols(const CrashRecord& record, int out) {
 
 void write_threads(pid_t pid, int out) {
   elf_version(EV_CURRENT);
-  const DwflPtr dwfl = report_process(pid);
-  if (!dwfl) return write_all(out, encode_end(fmt::format("process {}: {}", pid, dwfl_errmsg(-1))));
+  const auto reported = report_process(pid);
+  if (!reported) return write_all(out, encode_end(reported.error().what));
+  Dwfl* const dwfl = reported->get();
   std::vector<Snapshot> snapshots;
   {
     const auto process = TracedProcess::hold(pid);
     if (!process) return write_all(out, encode_end(process.error().what));
-    if (dwfl_linux_proc_attach(dwfl.get(), pid, true) != 0) return write_all(out, encode_end(dwfl_errmsg(-1)));
-    snapshots = take_snapshots(dwfl.get(), **process);
+    if (dwfl_linux_proc_attach(dwfl, pid, true) != 0) return write_all(out, encode_end(dwfl_errmsg(-1)));
+    snapshots = take_snapshots(dwfl, **process);
   }
   for (const Snapshot& snapshot : snapshots) {
     write_all(out, encode_thread(snapshot.thread));
-    write_addresses(dwfl.get(), snapshot.addresses, out);
+    write_addresses(dwfl, snapshot.addresses, out);
   }
   write_all(out, encode_end(""));
 }

@@ -94,6 +94,7 @@ void block_all_signals() {
 }
 
 void handle(const std::string& how) {
+  pthread_setname_np(pthread_self(), how.substr(0, 15).c_str());
   Cart cart;
   if (how == "together") {
     ++waiting;
