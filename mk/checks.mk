@@ -11,9 +11,10 @@ flags_for = $(CPPFLAGS_PLAIN) $(if $(filter mod_cppfcgi/httpd/% tests/bench/modu
 CPPFLAGS_PLAIN := -I. -Iworker/include -DCPPFCGI_VERSION='"$(VERSION)"'
 
 # The files that decide and encode, and so touch nothing (docs/architecture.md); those of them that exist.
-PURE := $(wildcard shared/record.cpp shared/params.cpp shared/claims.cpp shared/pool_config.cpp shared/worker_note.cpp mod_cppfcgi/core/exchange.cpp \
-          mod_cppfcgi/core/answer_head.cpp mod_cppfcgi/core/retry.cpp mod_cppfcgi/manager/pool.cpp mod_cppfcgi/manager/lines.cpp \
-          mod_cppfcgi/manager/capacity.cpp mod_cppfcgi/manager/crash_text.cpp worker/src/session.cpp worker/src/build_id.cpp)
+PURE := $(wildcard $(addprefix shared/,record.cpp params.cpp claims.cpp pool_config.cpp worker_note.cpp) \
+          $(addprefix mod_cppfcgi/core/,exchange.cpp answer_head.cpp poison.cpp retry.cpp sip_hash.cpp) \
+          $(addprefix mod_cppfcgi/manager/,capacity.cpp crash_text.cpp lines.cpp pool.cpp) \
+          $(addprefix worker/src/,build_id.cpp session.cpp))
 PURE_OBJECTS := $(PURE:%.cpp=$(BUILD)/obj/%.o)
 HEADER_STAMPS := $(ALL_HEADERS:%.h=$(BUILD)/headers/%.ok)
 

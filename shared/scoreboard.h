@@ -120,7 +120,7 @@ struct alignas(64) PoolLoad {
 // A request that workers died of. See core/poison.h.
 struct PoisonRow {
   Shared<std::uint64_t> fingerprint{0};  // 0: a free row
-  Shared<std::uint64_t> deaths{0};       // in a row << 32 | seconds of the monotonic clock at the last
+  Shared<std::uint64_t> deaths{0};  // in a row << 56 | a tag of the last worker << 32 | seconds of the monotonic clock
 };
 
 struct Load {

@@ -36,11 +36,20 @@ void HeldClaim::unmark_late() {
   if (claims_ != nullptr) claims_->unmark_late(pool_, claim_, pid_);
 }
 
-std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
-  const auto held = [&](const Claim& claim) { return HeldClaim(claims, request.pool, request.pid, claim); };
-  if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) return held(*claim);
-  if (claims.refuses_for(request.pool) > 0) return ClaimFailure::breaker_open;
+namespace {
 
+HeldClaim hold(Claims& claims, const ClaimRequest& request, const Claim& claim) {
+  return {claims, request.pool, request.pid, claim};
+}
+
+// Whoever handed it on did not know yet that the worker is gone.
+bool is_of_the_gone(const HeldClaim& held, const ClaimRequest& request) {
+  return request.failed && request.failed->is_gone && held->slot == request.failed->slot &&
+         held->worker.generation == request.failed->generation;
+}
+
+std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const ClaimRequest& request,
+                                               Clock::time_point deadline) {
   const auto queued = claims.enqueue(request.pool, request.pid, request.queue_limit);
   if (!queued) {
     load.pools[request.pool].refused.fetch_add(1, std::memory_order_relaxed);
@@ -50,26 +59,41 @@ std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const 
   // A claim that came free before we stood in the queue was not handed to us.
   if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) {
     HeldClaim spare;  // handed to us all the same, meanwhile: passed on
-    if (const auto second = claims.leave(ticket, request.pid)) spare = held(*second);
-    return held(*claim);
+    if (const auto second = claims.leave(ticket, request.pid)) spare = hold(claims, request, *second);
+    return hold(claims, request, *claim);
   }
   if (queued->is_first) nudge_manager(request.nudge);
 
-  const Clock::time_point deadline = Clock::now() + request.timeout;
   const std::uint32_t waiting = claims.waiting_word(ticket, request.pid);
   for (;;) {
-    if (const auto claim = claims.granted(ticket, request.pid)) return held(*claim);
+    if (const auto claim = claims.granted(ticket, request.pid)) return hold(claims, request, *claim);
     const Clock::time_point now = Clock::now();
     const bool is_abandoned = request.is_abandoned && request.is_abandoned();
     const bool is_refused = claims.refuses_for(request.pool) > 0;
     if (now >= deadline || is_abandoned || is_refused) {
-      if (const auto claim = claims.leave(ticket, request.pid)) return held(*claim);
+      if (const auto claim = claims.leave(ticket, request.pid)) return hold(claims, request, *claim);
       if (is_abandoned) return ClaimFailure::abandoned;
       if (is_refused) return ClaimFailure::breaker_open;
       load.pools[request.pool].timed_out.fetch_add(1, std::memory_order_relaxed);
       return ClaimFailure::timed_out;
     }
     wait_while(claims.futex(ticket), waiting, std::min(deadline, now + look_up_period));
+  }
+}
+
+}  // namespace
+
+std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
+  if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) {
+    return hold(claims, request, *claim);
+  }
+  if (claims.refuses_for(request.pool) > 0) return ClaimFailure::breaker_open;
+  const Clock::time_point deadline = Clock::now() + request.timeout;
+  for (;;) {
+    auto acquired = queue_up(claims, load, request, deadline);
+    const HeldClaim* held = std::get_if<HeldClaim>(&acquired);
+    if (held == nullptr || !is_of_the_gone(*held, request)) return acquired;
+    if (Clock::now() >= deadline) return ClaimFailure::timed_out;
   }
 }
 

@@ -17,6 +17,7 @@ ChildState::ChildState(const WorkerAccess& workers, std::uint32_t threads, const
       claims(*workers.directory, *workers.load, wake_one),
       connections(threads),
       drainer({.folder = temporary}),
+      poisons(*workers.load),
       temp_folder(temporary) {}
 
 ChildState* child_state() { return global_config().child; }

@@ -6,6 +6,7 @@
 
 #include "mod_cppfcgi/core/connections.h"
 #include "mod_cppfcgi/core/drainer.h"
+#include "mod_cppfcgi/core/poison.h"
 #include "mod_cppfcgi/core/tally.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
@@ -19,6 +20,7 @@ struct ChildState {
   Claims claims;
   Connections connections;
   Drainer drainer;
+  Poisons poisons;
   std::array<Tally, max_pools> refusals;  // while a pool's breaker is open
   std::string temp_folder;
 };

@@ -37,6 +37,12 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
   if (const ClaimFailure* failure = std::get_if<ClaimFailure>(&acquired)) return *failure;
   claim_ = std::get<HeldClaim>(std::move(acquired));
   pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
+  generation_ = claim_->worker.generation;
+  // Under suspicion it matters who dies of a request: a dead worker's successor takes it from the socket.
+  if (child_.poisons.has_any() && !is_living(pid_)) {
+    ++generation_;
+    pid_ = 0;
+  }
   wants_fresh_ = false;
   if (settings_.request_timeout.count() > 0) end_ = Clock::now() + settings_.request_timeout;
   return std::nullopt;
@@ -69,7 +75,7 @@ ClaimedWorker::Clock::duration ClaimedWorker::time_left() {
 }
 
 void ClaimedWorker::leave() {
-  failed_ = {.slot = claim_->slot, .generation = claim_->worker.generation, .is_gone = !is_living(pid_)};
+  failed_ = {.slot = claim_->slot, .generation = generation_, .is_gone = !is_living(pid_)};
   claim_.release();
 }
 
@@ -94,6 +100,36 @@ void ClaimedWorker::leave_late(Conversation& conversation) {
   if (claim_) child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
 }
 
+SlotState ClaimedWorker::state() const {
+  return SlotState::unpack(child_.access.directory->slots[claim_->slot].state.load());
+}
+
+void ClaimedWorker::look_again() {
+  const std::uint32_t generation = state().generation;
+  const std::int32_t pid = child_.access.directory->slots[claim_->slot].pid.load();
+  const bool is_successor = generation != generation_ && pid > 0 && !is_living(pid);
+  if (!is_successor && (generation != generation_ || pid_ != 0)) return;
+  generation_ = generation;
+  pid_ = pid;
+}
+
+bool ClaimedWorker::has_died() const {
+  const SlotState now = state();
+  if (child_.claims.is_late(claim_->slot, generation_)) return false;
+  if (static_cast<std::int32_t>(now.generation - generation_) > 0) return true;
+  switch (now.phase) {
+    case Phase::empty:
+      return true;
+    case Phase::draining:
+    case Phase::stopping:
+      return false;
+    case Phase::starting:
+    case Phase::ready:
+      break;
+  }
+  return pid_ > 0 && !is_living(pid_);
+}
+
 void ClaimedWorker::count_request() {
   child_.access.load->slots[claim_->slot].requests.fetch_add(1, std::memory_order_relaxed);
 }
@@ -108,8 +144,9 @@ std::uint32_t ClaimedWorker::index() const {
 
 std::string ClaimedWorker::name() const {
   const std::string pool = "pool " + settings_.pool.name;
-  if (pid_ == 0) return pool;
-  return "worker " + std::to_string(index()) + " (pid " + std::to_string(pid_) + ") of " + pool;
+  if (generation_ == 0) return pool;
+  // Without a pid the directory was about to say that it is gone.
+  return "worker " + std::to_string(index()) + (pid_ > 0 ? " (pid " + std::to_string(pid_) + ")" : "") + " of " + pool;
 }
 
 }  // namespace cppfcgi

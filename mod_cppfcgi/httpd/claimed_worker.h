@@ -40,24 +40,36 @@ class ClaimedWorker {
   void drop(Conversation* conversation);        // the connection is no good
   void leave_late(Conversation& conversation);  // its time is over: see LateRequest
 
+  // After a loss: who had the request? Where the claimed worker was dead already, its successor took it from the
+  // socket.
+  void look_again();
+  // Its process has ended while it had the request, and not because the manager wanted so: it drains or stops one, or
+  // ends one that is late.
+  bool has_died() const;
+  std::uint64_t identity() const {
+    return std::uint64_t{claim_->slot} << 32 | generation_;
+  }  // tells it from all others
+
   void count_request();
   void count_failure();
   std::uint32_t queue_limit() const;
   std::uint32_t refuses_for() const { return child_.claims.refuses_for(pool_); }
   std::uint32_t count_refusal() { return child_.refusals[pool_].add(Clock::now()); }
   bool is_kept() const { return claim_->worker.is_kept(); }
-  std::int32_t pid() const { return pid_; }  // 0: none has been claimed yet
-  std::string name() const;                  // "worker 3 (pid 812) of pool /srv/a/app.fcgi", or without the worker
+  std::int32_t pid() const { return pid_; }
+  std::string name() const;  // "worker 3 (pid 812) of pool /srv/a/app.fcgi"; without the worker before the first claim
 
  private:
   Clock::duration time_left();
   std::uint32_t index() const;
+  SlotState state() const;  // what the directory says of the slot now
 
   const PoolSettings& settings_;
   ChildState& child_;
   std::uint32_t pool_ = 0;
   HeldClaim claim_;
   std::int32_t pid_ = 0;
+  std::uint32_t generation_ = 0;
   std::optional<Failed> failed_;
   std::optional<Clock::time_point> deadline_;  // for a worker to take the request
   Clock::time_point end_ = Clock::time_point::max();

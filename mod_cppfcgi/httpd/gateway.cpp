@@ -56,7 +56,9 @@ Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState&
       client_(client_socket(request->connection), is_aborted, request->connection),
       delivery_(request),
       error_text_(request, settings.pool.name),
-      worker_(settings, child) {}
+      worker_(settings, child),
+      suspect_(request, settings, body, child.poisons, child.access.load->poison_seed.load(std::memory_order_relaxed)) {
+}
 
 int Gateway::run() {
   if (!worker_.begin()) {
@@ -65,6 +67,7 @@ int Gateway::run() {
   }
   Tries tries(settings_.retries);
   for (;;) {
+    if (const std::uint32_t seconds = suspect_.refused_for()) return refuse_poison(seconds);
     const Outcome outcome = attempt();
     if (const Over* over = std::get_if<Over>(&outcome)) return over->status;
     const Verdict verdict = judge(std::get<Attempt>(outcome));
@@ -202,6 +205,7 @@ std::optional<Gateway::Over> Gateway::pass_drained(Conversation& conversation, D
         drained.retake();
         return abandon(&conversation);
       case DrainedAnswer::Portion::Kind::rest:
+        suspect_.acquit();
         if (!delivery_.finish(std::move(portion.rest)) && !delivery_.is_replaced()) request_->connection->aborted = 1;
         return Over{};
       case DrainedAnswer::Portion::Kind::retaken:
@@ -237,6 +241,7 @@ Gateway::Outcome Gateway::end(Conversation& conversation, const EndRequestBody& 
   if (end.protocol_status == static_cast<std::uint8_t>(ProtocolStatus::request_complete)) {
     // From here on the worker is somebody else's, however slow the client is.
     worker_.let_go(conversation);
+    suspect_.acquit();
     const Exchange& exchange = conversation.exchange();
     if (exchange.has_excess()) log(APLOG_WARNING, "its body is longer than its Content-Length; the rest is dropped");
     begin_answer(exchange.head());
@@ -284,14 +289,10 @@ Gateway::Outcome Gateway::lose(Conversation& conversation, const Conversation::I
       break;
     case Conversation::Outcome::closed:
       last_failure_ = "it closed the connection before its answer was complete";
-      if (delivery_.has_begun()) return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
       return lost(Loss::closed, &conversation);
-    case Conversation::Outcome::reset: {
+    case Conversation::Outcome::reset:
       last_failure_ = posix_error("the connection was lost", input.code).what;
-      if (delivery_.has_begun()) return break_off(&conversation, HTTP_BAD_GATEWAY, last_failure_);
-      if (conversation.sent_bytes() == 0) return lost(Loss::unsent, &conversation);
-      return lost(Loss::reset, &conversation);
-    }
+      return lost(conversation.sent_bytes() == 0 ? Loss::unsent : Loss::reset, &conversation);
     case Conversation::Outcome::timed_out:
       return be_late(conversation, "nothing came from it for " + std::to_string(settings_.idle_timeout.count()) +
                                        " ms (-idle-timeout)");
@@ -345,6 +346,13 @@ int Gateway::refuse() {
   return come_again(seconds);
 }
 
+// It has cost workers enough.
+int Gateway::refuse_poison(std::uint32_t seconds) {
+  if (!begun_in_.empty()) return unavailable();
+  log(APLOG_INFO, "workers died of this request; the client gets 503");
+  return come_again(seconds);
+}
+
 int Gateway::come_again(std::uint32_t seconds) {
   apr_table_setn(request_->err_headers_out, "Retry-After", apr_psprintf(request_->pool, "%u", seconds));
   return HTTP_SERVICE_UNAVAILABLE;
@@ -362,13 +370,18 @@ Gateway::Over Gateway::abandon(Conversation* conversation) {
   return {};
 }
 
-Attempt Gateway::lost(Loss loss, Conversation* conversation) {
+Gateway::Outcome Gateway::lost(Loss loss, Conversation* conversation) {
   const Attempt attempt{.loss = loss,
                         .was_kept = conversation != nullptr && conversation->was_kept(),
                         .is_idempotent = is_idempotent(request_),
                         .has_delivered = delivery_.has_begun() || answer_,
                         .was_unread = loss == Loss::reset && has_not_begun(*conversation)};
-  if (may_have_begun(attempt)) begun_in_ = worker_.name();
+  if (may_have_begun(attempt)) {
+    worker_.look_again();
+    begun_in_ = worker_.name();
+    if (worker_.has_died()) suspect_.add_death(worker_.identity());
+  }
+  if (delivery_.has_begun()) return break_off(conversation, HTTP_BAD_GATEWAY, last_failure_);
   return attempt;
 }
 

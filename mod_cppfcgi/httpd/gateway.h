@@ -18,6 +18,7 @@
 #include "mod_cppfcgi/httpd/delivery.h"
 #include "mod_cppfcgi/httpd/error_text.h"
 #include "mod_cppfcgi/httpd/pool_settings.h"
+#include "mod_cppfcgi/httpd/suspect.h"
 
 namespace cppfcgi {
 
@@ -52,11 +53,12 @@ class Gateway {
   Over abandon(Conversation* conversation);
   int unavailable();
   int refuse();
+  int refuse_poison(std::uint32_t seconds);
   int come_again(std::uint32_t seconds);
   void begin_answer(const AnswerHead& head);
   bool is_wanted() const;
 
-  Attempt lost(Loss loss, Conversation* conversation);
+  Outcome lost(Loss loss, Conversation* conversation);
   bool has_not_begun(Conversation& conversation) const;
   void log(int level, const std::string& text) const;
 
@@ -69,6 +71,7 @@ class Gateway {
   Delivery delivery_;
   ErrorText error_text_;
   ClaimedWorker worker_;
+  Suspect suspect_;
   std::string last_failure_;  // for the log
   std::string begun_in_;      // the worker that was lost over it after it may have begun; "": none
   bool is_stream_ = false;

@@ -6,6 +6,7 @@
 #include <http_core.h>
 #include <http_main.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,16 @@ Result<void> make_areas(Retained& link) {
   return {};
 }
 
+// Once for all that run with these areas: old and new children know a request by the same fingerprint.
+Result<void> draw_seed(Load& load) {
+  std::uint64_t seed = 0;
+  while (seed == 0) {
+    if (getrandom(&seed, sizeof seed, 0) < 0 && errno != EINTR) return posix_error("getrandom", errno);
+  }
+  load.poison_seed = seed;
+  return {};
+}
+
 // Children inherit these views and can make none that is writable where this one is not.
 Result<void> map_areas(const Retained& link, LinkState& state) {
   Fd directory(fcntl(link.directory, F_DUPFD_CLOEXEC, 0));
@@ -68,8 +79,9 @@ Result<void> map_areas(const Retained& link, LinkState& state) {
   if (!load_view) return load_view.error();
   state.directory = *std::move(directory_view);
   state.load = *std::move(load_view);
-  static_cast<Load*>(state.load.address())->version = layout_version;
-  return {};
+  auto& load = *static_cast<Load*>(state.load.address());
+  load.version = layout_version;
+  return load.poison_seed == 0 ? draw_seed(load) : Result<void>{};
 }
 
 void sweep(int pid) {

@@ -24,6 +24,7 @@ Mapping map(pid_t httpd, const std::string& name, std::size_t bytes) {
 }  // namespace
 
 Areas::Areas(pid_t httpd)
-    : directory_(map(httpd, "cppfcgi-directory", sizeof(Directory))), load_(map(httpd, "cppfcgi-load", sizeof(cppfcgi::Load))) {}
+    : directory_(map(httpd, "cppfcgi-directory", sizeof(Directory))),
+      load_(map(httpd, "cppfcgi-load", sizeof(cppfcgi::Load))) {}
 
 }  // namespace cppfcgi::test

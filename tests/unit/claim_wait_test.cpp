@@ -114,6 +114,25 @@ TEST(ClaimWait, NudgesTheManagerOncePerQueue) {
   EXPECT_EQ(board.nudges(), 1U);
 }
 
+// The manager looks at the queue before it looks at the worker's end, and so may others.
+TEST(ClaimWait, TakesNoClaimOnTheGoneFromOneWhoDoesNotKnowYet) {
+  Board board(1);
+  std::atomic<bool> is_over{false};
+  std::thread unknowing([&] {
+    while (!is_over) board.claims.dispatch(0, 1);
+  });
+  const auto acquired = cppfcgi::acquire(board.claims, *board.load,
+                                         {.pid = pid,
+                                          .queue_limit = 10,
+                                          .timeout = 100ms,
+                                          .nudge = board.nudge.get(),
+                                          .failed = Failed{.slot = 0, .generation = 1, .is_gone = true}});
+  is_over = true;
+  unknowing.join();
+  EXPECT_EQ(failure(acquired), ClaimFailure::timed_out);
+  EXPECT_EQ(board.claims.in_flight(0, 1), 0U);
+}
+
 TEST(ClaimWait, IsRefusedAtOnceWhileTheBreakerIsOpenAndNoWorkerIsFree) {
   Board board(1);
   board.directory->pools[0].refuses_for = 7;
