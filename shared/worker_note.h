@@ -49,7 +49,7 @@ struct CrashRecord {
   std::uint64_t sender = 0;  // the process that sent the signal; 0: the kernel
   std::uint64_t thread = 0;
   std::string thread_name;
-  std::string exception;  // the mangled name of its type, where an exception that nobody caught has ended it
+  std::string exception;  // its type, where one that nobody caught has ended it
   std::string what;       // of that exception
   // The request in whose handler the thread was; a method without a value: in none.
   std::string request_id;

@@ -1,14 +1,10 @@
 #include "mod_cppfcgi/manager/crash_text.h"
 
-#include <cxxabi.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "mod_cppfcgi/manager/lines.h"
 
@@ -39,12 +35,6 @@ std::string hex(std::uint64_t value) {
 }
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
-std::string demangled_type(const std::string& name) {
-  const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, nullptr),
-                                                         &std::free);
-  return text ? text.get() : name;
-}
 
 // The bracket that closes the one at `at`; the end where none does.
 std::size_t closing(std::string_view text, std::size_t at) {
@@ -233,7 +223,7 @@ std::string cause(const CrashRecord& record, const Frames& frames) {
     text += " in " + place_of(frames.front());
   }
   if (!record.exception.empty()) {
-    text += " (nobody caught " + escaped(demangled_type(record.exception)) + ": " + escaped(record.what) + ")";
+    text += " (nobody caught " + escaped(record.exception) + ": " + escaped(record.what) + ")";
   }
   if (!request.empty()) text += ", " + request;
   return text;

@@ -30,7 +30,7 @@ struct Spawned {
   Fd pidfd;
   Fd out;  // what it prints, and what it prints on stderr; non-blocking
   Fd err;
-  Fd notify;  // a byte here says that it is ready; non-blocking
+  Fd notify;  // what it tells of itself (shared/worker_note.h); non-blocking
   Fd launch;  // see launch() and launch_failure()
 };
 

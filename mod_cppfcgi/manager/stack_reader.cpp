@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <utility>
 
 #include "mod_cppfcgi/manager/process.h"
@@ -28,16 +29,26 @@ constexpr unsigned last_alarm_seconds = 2;
 
 using Clock = std::chrono::steady_clock;
 
-// It holds copies of all that the manager has: none of it is to be kept open by it.
-[[noreturn]] void become_reader(pid_t manager, int out, const std::function<void(int)>& work) {
+// Of what the manager has open, copies would stay open with it.
+void close_all_but(int one, int other) {
+  unsigned next = STDERR_FILENO + 1;
+  for (const int kept : {std::min(one, other), std::max(one, other)}) {
+    if (kept < static_cast<int>(next)) continue;
+    if (static_cast<unsigned>(kept) > next) close_range(next, static_cast<unsigned>(kept) - 1, 0);
+    next = static_cast<unsigned>(kept) + 1;
+  }
+  close_range(next, ~0U, 0);
+}
+
+[[noreturn]] void become_reader(pid_t manager, int program, int out, const std::function<void(int, int)>& work) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   alarm(last_alarm_seconds);  // the manager may wait for the end of a worker that is traced here
   if (getppid() != manager) _exit(0);
   const rlimit none{};
   setrlimit(RLIMIT_CORE, &none);
-  if (out > STDERR_FILENO + 1) close_range(STDERR_FILENO + 1, static_cast<unsigned>(out) - 1, 0);
-  close_range(static_cast<unsigned>(out) + 1, ~0U, 0);
-  work(out);
+  unsetenv("DEBUGINFOD_URLS");  // names are looked for on this machine
+  close_all_but(program, out);
+  work(program, out);
   _exit(0);
 }
 
@@ -65,20 +76,21 @@ StackReader::~StackReader() {
   for (Reading& reading : readings_) end_process(reading);
 }
 
-std::uint64_t StackReader::symbolise(const CrashRecord& record, Callback callback) {
-  return add([record](int out) { write_symbols(record, out); }, record, std::move(callback));
+std::uint64_t StackReader::symbolise(const CrashRecord& record, Callback callback, int program) {
+  return add({.work = [record](int file, int out) { write_symbols(record, file, out); },
+              .callback = std::move(callback),
+              .record = record,
+              .program = Fd(program < 0 ? -1 : fcntl(program, F_DUPFD_CLOEXEC, STDERR_FILENO + 1))});
 }
 
 std::uint64_t StackReader::read_threads(pid_t pid, Callback callback) {
-  return add([pid](int out) { write_threads(pid, out); }, std::nullopt, std::move(callback));
+  return add({.work = [pid](int, int out) { write_threads(pid, out); }, .callback = std::move(callback)});
 }
 
-std::uint64_t StackReader::add(Work work, std::optional<CrashRecord> record, Callback callback) {
-  readings_.push_back({.id = ++last_id_,
-                       .work = std::move(work),
-                       .callback = std::move(callback),
-                       .until = Clock::now() + max_reading,
-                       .record = std::move(record)});
+std::uint64_t StackReader::add(Reading reading) {
+  reading.id = ++last_id_;
+  reading.until = Clock::now() + max_reading;
+  readings_.push_back(std::move(reading));
   start_next();
   return last_id_;
 }
@@ -122,7 +134,7 @@ Result<void> StackReader::start(Reading& reading) {
   const pid_t manager = getpid();
   const pid_t pid = fork();
   if (pid < 0) return posix_error("fork", errno);
-  if (pid == 0) become_reader(manager, theirs.get(), reading.work);
+  if (pid == 0) become_reader(manager, reading.program.get(), theirs.get(), reading.work);
   reading.pid = pid;
   reading.pidfd = open_pidfd(pid);
   reading.watch = *std::move(watching);

@@ -34,8 +34,9 @@ class StackReader {
 
   // Both call back once, in a later turn of the loop, within max_reading, with what is known by then, and return a
   // number for cancel().
-  // A crash: one thread; its frames are at least raw_frames(record).
-  std::uint64_t symbolise(const CrashRecord& record, Callback callback);
+  // A crash: one thread; its frames are at least raw_frames(record). `program` (borrowed until this returns; -1: none)
+  // is the file that the worker ran, in case another lies at its path by now.
+  std::uint64_t symbolise(const CrashRecord& record, Callback callback, int program = -1);
   // The process goes on afterwards as it did before, stopped if it was stopped.
   std::uint64_t read_threads(pid_t pid, Callback callback);
 
@@ -43,13 +44,14 @@ class StackReader {
   void cancel(std::uint64_t id);
 
  private:
-  using Work = std::function<void(int out)>;  // in the forked process
+  using Work = std::function<void(int program, int out)>;  // in the forked process
   struct Reading {
     std::uint64_t id = 0;
     Work work;
     Callback callback;
     std::chrono::steady_clock::time_point until;
     std::optional<CrashRecord> record;
+    Fd program;
     std::string text;
     pid_t pid = 0;
     Fd pidfd;
@@ -59,7 +61,7 @@ class StackReader {
   using Place = std::list<Reading>::iterator;
 
   explicit StackReader(Loop& loop) : loop_(loop) {}
-  std::uint64_t add(Work work, std::optional<CrashRecord> record, Callback callback);
+  std::uint64_t add(Reading reading);
   void start_next();
   Result<void> start(Reading& reading);
   void receive(Reading& reading);

@@ -165,24 +165,30 @@ std::optional<std::uint64_t> bias_of(const MappedModule& module, Elf* elf) {
   return std::nullopt;
 }
 
-// A worker may have named any path: nothing is read but regular files.
-void report_module(Dwfl* dwfl, const MappedModule& module) {
-  Fd file(open(module.path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+// False: this is not the file. On success dwfl owns it.
+bool report_file(Dwfl* dwfl, const MappedModule& module, Fd file) {
   struct stat status {};
-  if (!file || fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return;
+  if (!file || fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return false;
   std::optional<std::uint64_t> bias;
   {
     const ElfPtr elf(elf_begin(file.get(), ELF_C_READ_MMAP, nullptr));
-    if (!elf || elf_kind(elf.get()) != ELF_K_ELF || !is_same_file(module, elf.get(), status)) return;
+    if (!elf || elf_kind(elf.get()) != ELF_K_ELF || !is_same_file(module, elf.get(), status)) return false;
     bias = bias_of(module, elf.get());
   }
-  if (!bias) return;
-  if (dwfl_report_elf(dwfl, module.path.c_str(), module.path.c_str(), file.get(), *bias, true) != nullptr) {
-    file.release();
-  }
+  const char* const path = module.path.c_str();
+  if (!bias || dwfl_report_elf(dwfl, path, path, file.get(), *bias, true) == nullptr) return false;
+  file.release();
+  return true;
 }
 
-DwflPtr report_modules(const CrashRecord& record) {
+// A worker may have named any path: nothing is read but regular files.
+void report_module(Dwfl* dwfl, const MappedModule& module, int program) {
+  Fd file(open(module.path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (report_file(dwfl, module, std::move(file)) || program < 0) return;
+  report_file(dwfl, module, Fd(dup(program)));
+}
+
+DwflPtr report_modules(const CrashRecord& record, int program) {
   static const Dwfl_Callbacks callbacks{.find_elf = dwfl_build_id_find_elf,
                                         .find_debuginfo = dwfl_standard_find_debuginfo,
                                         .section_address = dwfl_offline_section_address,
@@ -195,7 +201,7 @@ DwflPtr report_modules(const CrashRecord& record) {
     const bool is_wanted = std::any_of(record.frames.begin(), record.frames.end(), [&](std::uint64_t address) {
       return module.start <= address && address <= module.end;
     });
-    if (is_wanted && reported.insert(module.path).second) report_module(dwfl.get(), module);
+    if (is_wanted && reported.insert(module.path).second) report_module(dwfl.get(), module, program);
   }
   dwfl_report_end(dwfl.get(), nullptr, nullptr);
   return dwfl;
@@ -264,10 +270,10 @@ void write_addresses(Dwfl* dwfl, const std::vector<Address>& addresses, int out)
 
 }  // namespace
 
-void write_symbols(const CrashRecord& record, int out) {
+void write_symbols(const CrashRecord& record, int program, int out) {
   elf_version(EV_CURRENT);
   write_all(out, encode_thread({}));
-  const DwflPtr dwfl = report_modules(record);
+  const DwflPtr dwfl = report_modules(record, program);
   if (!dwfl) return write_all(out, encode_end(dwfl_errmsg(-1)));
   const Frames raw = raw_frames(record);
   for (std::size_t i = 0; i < raw.size(); ++i) {

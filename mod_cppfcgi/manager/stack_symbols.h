@@ -8,7 +8,7 @@
 
 namespace cppfcgi {
 
-void write_symbols(const CrashRecord& record, int out);
+void write_symbols(const CrashRecord& record, int program, int out);
 void write_threads(pid_t pid, int out);
 
 }  // namespace cppfcgi

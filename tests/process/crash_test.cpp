@@ -1,13 +1,17 @@
 // How a worker's end is written down: the library's recorder, what the manager's Worker makes of it, and the names that
 // StackReader finds. With a real worker and the manager's own parts, but no manager.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <filesystem>
 
 #include "mod_cppfcgi/manager/crash_text.h"
+#include "mod_cppfcgi/manager/process.h"
 #include "tests/process/worker_rig.h"
 
 namespace cppfcgi::test {
@@ -109,6 +113,50 @@ TEST_P(Crash, HandlerOfTheApplicationStays) {
   ASSERT_TRUE(rig_.ends());
   EXPECT_EQ(rig_.end().text, "exit 42");
   EXPECT_FALSE(rig_.end().record);
+}
+
+TEST_P(Crash, DoesNotWaitForAManagerThatDoesNotRead) {
+  rig_.start();
+  const pid_t pid = rig_.worker().pid();
+  {
+    const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(notify_fd);
+    const Fd pipe(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    while (write(pipe.get(), "x", 1) == 1) {
+    }
+    ASSERT_EQ(errno, EAGAIN) << "it is full";
+  }
+  const FastcgiClient client = rig_.ask("segv");
+  EXPECT_TRUE(wait_until([&] { return has_ended(rig_.worker().pidfd()); }, Milliseconds(5'000)));
+  ASSERT_TRUE(rig_.ends());
+  EXPECT_EQ(rig_.end().text, "killed by signal 11 SIGSEGV");
+  EXPECT_FALSE(rig_.end().record);
+}
+
+TEST_P(Crash, OfAnAdoptedWorkerIsWrittenDown) {
+  rig_.start();
+  rig_.adopt();
+  const FastcgiClient client = rig_.ask("segv");
+  ASSERT_TRUE(rig_.ends());
+  ASSERT_TRUE(rig_.end().record);
+  EXPECT_TRUE(rig_.end().record->is_whole);
+  EXPECT_EQ(rig_.end().record->uri, "/cart?segv");
+  EXPECT_EQ(rig_.end().usage, "") << "its parent alone could know";
+  EXPECT_EQ(waitpid(rig_.worker().pid(), nullptr, 0), rig_.worker().pid());
+}
+
+// Such a program's descriptor 3 may be anything by then.
+TEST(CrashOfAForeignProgram, LeavesItsDescriptorsAloneWhenItIsAdopted) {
+  WorkerRig rig("1");
+  rig.start({}, product("tests/process/programs/actor"), {"notify", "stay"});
+  rig.adopt();
+  const auto pipe = std::filesystem::read_symlink("/proc/" + std::to_string(rig.worker().pid()) + "/fd/3");
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    EXPECT_NE(std::filesystem::read_symlink(entry.path(), gone), pipe);
+  }
+  rig.worker().kill();
+  ASSERT_TRUE(rig.ends());
+  EXPECT_EQ(waitpid(rig.worker().pid(), nullptr, 0), rig.worker().pid());
 }
 
 TEST(CrashOfTwoThreads, IsWrittenDownOnce) {

@@ -1,6 +1,7 @@
 // StackReader: stacks of living processes, whatever they do, which go on as before; and names for what crashed.
 #include "mod_cppfcgi/manager/stack_reader.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/ptrace.h>
@@ -164,6 +165,7 @@ TEST_F(StackReading, NamesNothingAfterAFileThatIsNotTheOne) {
   const auto record = rig_.end().record;
   ASSERT_TRUE(record);
   EXPECT_THAT(rig_.symbolise(*record).threads.at(0).frames, has_function("Cart::total"));
+  const Fd old(open(program.c_str(), O_RDONLY | O_CLOEXEC));
   std::filesystem::remove(program);
   std::filesystem::copy(product("tests/process/programs/actor"), program);
   const Frames frames = rig_.symbolise(*record).threads.at(0).frames;
@@ -171,6 +173,8 @@ TEST_F(StackReading, NamesNothingAfterAFileThatIsNotTheOne) {
   EXPECT_EQ(frames[0].function, "");
   EXPECT_EQ(frames[0].module, program) << "the place is known all the same";
   EXPECT_NE(frames[0].offset, 0u);
+  EXPECT_THAT(rig_.symbolise(*record, old.get()).threads.at(0).frames, has_function("Cart::total"))
+      << "who still has the file may give it";
 }
 
 TEST_F(StackReading, AnswersAllInTimeWhereManyCrash) {

@@ -39,24 +39,34 @@ class WorkerRig {
 
   // Another one, once the last has ended.
   void start(const std::vector<std::string>& more = {},
-             const std::string& program = product("tests/process/programs/crasher")) {
+             const std::string& program = product("tests/process/programs/crasher"),
+             const std::vector<std::string>& arguments = {}) {
     is_ready_ = has_exited_ = false;
     std::vector<std::string> environment = more;
     for (const std::string name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}) {
       if (const char* const value = getenv(name.c_str())) environment.push_back(name + "=" + value);
     }
-    auto worker = Worker::start(*loop_,
-                                {.program = program,
-                                 .arguments = {"--threads", threads_},
-                                 .environment = environment,
-                                 .listener = socket_.get()},
-                                {.exited = [this] { has_exited_ = true; },
-                                 .notified = [this] { is_ready_ = true; },
-                                 .printed = [](std::string_view) {}});
+    auto worker =
+        Worker::start(*loop_,
+                      {.program = program,
+                       .arguments = arguments.empty() ? std::vector{std::string("--threads"), threads_} : arguments,
+                       .environment = environment,
+                       .listener = socket_.get()},
+                      callbacks());
     ASSERT_TRUE(worker) << worker.error().what;
     worker_ = *std::move(worker);
     worker_->launch();
     ASSERT_TRUE(turn_until([this] { return is_ready_; }));
+  }
+
+  // As a manager that was started after the worker.
+  void adopt() {
+    const pid_t pid = worker_->pid();
+    const std::uint64_t start_time = worker_->start_time();
+    worker_.reset();
+    auto worker = Worker::adopt(*loop_, pid, start_time, callbacks());
+    ASSERT_TRUE(worker) << worker.error().what;
+    worker_ = *std::move(worker);
   }
 
   FastcgiClient ask(const std::string& how) {
@@ -79,8 +89,8 @@ class WorkerRig {
     return end().record;
   }
 
-  Stacks symbolise(const CrashRecord& record) {
-    return await([&](auto callback) { reader().symbolise(record, callback); });
+  Stacks symbolise(const CrashRecord& record, int program = -1) {
+    return await([&](auto callback) { reader().symbolise(record, callback, program); });
   }
   Stacks read_threads(pid_t pid) {
     return await([&](auto callback) { reader().read_threads(pid, callback); });
@@ -97,6 +107,12 @@ class WorkerRig {
   }
 
  private:
+  Worker::Callbacks callbacks() {
+    return {.exited = [this] { has_exited_ = true; },
+            .notified = [this] { is_ready_ = true; },
+            .printed = [](std::string_view) {}};
+  }
+
   template <class Ask>
   Stacks await(Ask ask) {
     std::optional<Stacks> stacks;

@@ -44,7 +44,7 @@ std::string whole_record() {
   writer.number(note::sender, 7);
   writer.number(note::thread, 812);
   writer.text(note::thread_name, "app fcgi");
-  writer.text(note::exception, "St13runtime_error");
+  writer.text(note::exception, "std::runtime_error");
   writer.text(note::what, "no\nsuch \x1b[31mitem");
   writer.text(note::request_id, "abc");
   writer.text(note::method, "GET");
@@ -74,7 +74,7 @@ CrashRecord expected_record() {
           .sender = 7,
           .thread = 812,
           .thread_name = "app fcgi",
-          .exception = "St13runtime_error",
+          .exception = "std::runtime_error",
           .what = "no?such ?[31mitem",
           .request_id = "abc",
           .method = "GET",

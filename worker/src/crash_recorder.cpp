@@ -150,8 +150,11 @@ void CrashRecorder::on_signal(int signal, siginfo_t* info, void* context) {
   CrashRecorder* const recorder = the_recorder.load();
   // A process that the application has forked has our handlers, but is no worker.
   if (recorder != nullptr && recorder->pid_ == getpid()) {
-    if (recorder->is_recording_.exchange(true)) poll(nullptr, 0, others_patience_ms);  // another thread will end us
-    recorder->record_signal(*info, *static_cast<ucontext_t*>(context));
+    if (!recorder->is_recording_.exchange(true)) {
+      recorder->record_signal(*info, *static_cast<ucontext_t*>(context));
+    } else {
+      poll(nullptr, 0, others_patience_ms);  // another thread has crashed first, and ends us all
+    }
   }
   die_of(signal, info);
 }
@@ -170,11 +173,13 @@ void CrashRecorder::on_terminate() {
   std::abort();
 }
 
-// No signal handler: an exception may be looked at here.
+// No signal handler: an exception may be looked at here, and memory allocated, as the standard's own handler does it.
 void CrashRecorder::note_exception() {
   const std::type_info* const type = abi::__cxa_current_exception_type();
   if (type == nullptr || has_exception_.load()) return;
-  copy_text(exception_type_, type->name());
+  char* const name = abi::__cxa_demangle(type->name(), nullptr, nullptr, nullptr);
+  copy_text(exception_type_, name != nullptr ? name : type->name());
+  std::free(name);
   try {
     throw;
   } catch (const std::exception& exception) {

@@ -38,7 +38,7 @@ std::atomic<int> waiting{0};
 
 [[gnu::noinline]] void must_not_throw() noexcept { find_item(); }
 
-[[gnu::noinline]] void touch_beyond_end() {
+[[gnu::noinline, gnu::no_sanitize("undefined", "address")]] void touch_beyond_end() {
   char name[] = "/tmp/cppfcgi-crasher-XXXXXX";
   const int file = mkstemp(name);
   unlink(name);
@@ -46,7 +46,7 @@ std::atomic<int> waiting{0};
   if (memory[0] == 0) abort();
 }
 
-[[gnu::noinline]] void touch_nothing() {
+[[gnu::noinline, gnu::no_sanitize("undefined", "address")]] void touch_nothing() {
   volatile int* nothing = nullptr;
   asm("" : "+r"(nothing));
   *nothing = 1;
