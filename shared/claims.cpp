@@ -278,6 +278,11 @@ void Claims::dispatch(std::uint32_t pool, std::int32_t pid) {
   }
 }
 
+bool Claims::count_request(const Claim& claim) {
+  const std::uint64_t count = load_->slots[claim.slot].requests.fetch_add(1, std::memory_order_relaxed) + 1;
+  return count == directory_->slots[claim.slot].recycle_at.load(std::memory_order_relaxed);
+}
+
 bool Claims::is_late(std::uint32_t slot, std::uint32_t generation) const {
   return marks_of(load_->slots[slot].late.load(), generation) > 0;
 }

@@ -80,6 +80,10 @@ class Claims {
   void unmark_late(std::uint32_t pool, const Claim& claim, std::int32_t pid);
   bool is_late(std::uint32_t slot, std::uint32_t generation) const;
 
+  // Counts a request that goes to this claim's worker. True for one of all that count: it is time to recycle the
+  // worker, and to nudge the manager.
+  bool count_request(const Claim& claim);
+
   // The breaker is open and no worker serves: seconds until the next try; else 0.
   std::uint32_t refuses_for(std::uint32_t pool) const { return directory_->pools[pool].refuses_for.load(); }
 

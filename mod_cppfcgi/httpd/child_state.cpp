@@ -2,6 +2,7 @@
 
 #include <ap_mpm.h>
 #include <apr_file_io.h>
+#include <apr_general.h>
 
 #include <algorithm>
 #include <memory>
@@ -12,12 +13,14 @@
 
 namespace cppfcgi {
 
-ChildState::ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temporary)
+ChildState::ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temporary,
+                       std::uint64_t nonce)
     : access(workers),
       claims(*workers.directory, *workers.load, wake_one),
       connections(threads),
       drainer({.folder = temporary}),
       poisons(*workers.load),
+      ids(nonce),
       temp_folder(temporary) {}
 
 ChildState* child_state() { return global_config().child; }
@@ -29,7 +32,10 @@ void handler_child_init(apr_pool_t* pchild, server_rec*) {
   ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
   const char* temp_folder = nullptr;
   if (apr_temp_dir_get(&temp_folder, pchild) != APR_SUCCESS) temp_folder = "/tmp";
-  auto state = std::make_unique<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)), temp_folder);
+  std::uint64_t nonce = 0;
+  apr_generate_random_bytes(reinterpret_cast<unsigned char*>(&nonce), sizeof nonce);
+  auto state =
+      std::make_unique<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)), temp_folder, nonce);
   global_config().child = state.release();
   // Its thread must not use shared memory any more when that is unmapped, later in the same exit.
   apr_pool_cleanup_register(

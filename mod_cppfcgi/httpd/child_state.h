@@ -7,6 +7,7 @@
 #include "mod_cppfcgi/core/connections.h"
 #include "mod_cppfcgi/core/drainer.h"
 #include "mod_cppfcgi/core/poison.h"
+#include "mod_cppfcgi/core/request_ids.h"
 #include "mod_cppfcgi/core/tally.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
@@ -14,13 +15,15 @@
 namespace cppfcgi {
 
 struct ChildState {
-  ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temp_folder);
+  // `nonce`: random.
+  ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temp_folder, std::uint64_t nonce);
 
   const WorkerAccess& access;
   Claims claims;
   Connections connections;
   Drainer drainer;
   Poisons poisons;
+  RequestIds ids;
   std::array<Tally, max_pools> refusals;  // while a pool's breaker is open
   std::string temp_folder;
 };

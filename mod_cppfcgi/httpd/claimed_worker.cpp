@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "mod_cppfcgi/core/nudge.h"
 #include "mod_cppfcgi/core/worker_life.h"
 #include "mod_cppfcgi/httpd/request_params.h"
 #include "shared/pool_config.h"
@@ -131,7 +132,7 @@ bool ClaimedWorker::has_died() const {
 }
 
 void ClaimedWorker::count_request() {
-  child_.access.load->slots[claim_->slot].requests.fetch_add(1, std::memory_order_relaxed);
+  if (child_.claims.count_request(*claim_)) nudge_manager(child_.access.nudge);
 }
 
 void ClaimedWorker::count_failure() {

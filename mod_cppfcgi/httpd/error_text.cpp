@@ -30,8 +30,8 @@ void ErrorText::finish() {
   line_.clear();
   if (dropped_ == 0) return;
   ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_,
-                "pool %s wrote %" APR_SIZE_T_FMT " bytes more on stderr for this request; not logged", pool_.c_str(),
-                dropped_);
+                "pool %s, request %s: %" APR_SIZE_T_FMT " bytes more on stderr; not logged", pool_.c_str(),
+                request_->log_id, dropped_);
   dropped_ = 0;
 }
 
@@ -43,8 +43,8 @@ void ErrorText::log(std::string_view line) {
     return;
   }
   logged_ += line.size();
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_, "pool %s, stderr: %.*s", pool_.c_str(),
-                static_cast<int>(line.size()), line.data());
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_, "pool %s, request %s, stderr: %.*s", pool_.c_str(),
+                request_->log_id, static_cast<int>(line.size()), line.data());
 }
 
 }  // namespace cppfcgi

@@ -360,7 +360,7 @@ int Gateway::come_again(std::uint32_t seconds) {
 
 // The client is gone.
 Gateway::Over Gateway::abandon(Conversation* conversation) {
-  ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, request_, "pool %s: the client is gone", settings_.pool.name.c_str());
+  log(APLOG_DEBUG, "the client is gone");
   if (!delivery_.is_replaced()) request_->connection->aborted = 1;
   if (!delivery_.has_begun()) request_->status = 499;  // for the access log alone: nobody reads it
   if (conversation != nullptr) {
@@ -394,7 +394,8 @@ bool Gateway::has_not_begun(Conversation& conversation) const {
 }
 
 void Gateway::log(int level, const std::string& text) const {
-  ap_log_rerror(APLOG_MARK, level, 0, request_, "%s: %s", worker_.name().c_str(), text.c_str());
+  ap_log_rerror(APLOG_MARK, level, 0, request_, "%s, request %s: %s", worker_.name().c_str(), request_->log_id,
+                text.c_str());
 }
 
 }  // namespace cppfcgi

@@ -8,6 +8,7 @@
 #include "mod_cppfcgi/httpd/log.h"
 #include "mod_cppfcgi/httpd/mount.h"
 #include "mod_cppfcgi/httpd/request_body.h"
+#include "mod_cppfcgi/httpd/request_id.h"
 #include "mod_cppfcgi/httpd/request_params.h"
 
 namespace cppfcgi {
@@ -30,11 +31,13 @@ int handle_request(request_rec* request) {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "this process has no way to the workers; the client gets 503");
     return HTTP_SERVICE_UNAVAILABLE;
   }
+  give_id(request, child->ids);
   RequestBody body(child->temp_folder);
   if (const int status = body.read(request); status != OK) return status;
   auto opening = encode_opening(request, *settings, body.bytes());
   if (!opening) {
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "the params exceed %" APR_SIZE_T_FMT " bytes; the client gets 431",
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request,
+                  "request %s: the params exceed %" APR_SIZE_T_FMT " bytes; the client gets 431", request->log_id,
                   max_params_bytes);
     return HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
   }

@@ -21,9 +21,9 @@ constexpr apr_off_t read_bytes = 64 * 1024;
 int storage_failed(request_rec* request, const Error& error) {
   ap_log_rerror(
       APLOG_MARK, APLOG_ERR, error.code, request,
-      "the request's body cannot be spooled: %s; the request is refused (a larger disk for TMPDIR, or a smaller "
+      "request %s: its body cannot be spooled: %s; the request is refused (a larger disk for TMPDIR, or a smaller "
       "LimitRequestBody, helps)",
-      error.what.c_str());
+      request->log_id, error.what.c_str());
   return error.code == ENOSPC || error.code == EDQUOT ? HTTP_INSUFFICIENT_STORAGE : HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -62,7 +62,8 @@ int RequestBody::read_brigade(request_rec* request, apr_bucket_brigade* brigade,
   const apr_status_t got =
       ap_get_brigade(request->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, read_bytes);
   if (got != APR_SUCCESS) {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, got, request, "the request's body did not arrive whole; no worker sees it");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, got, request, "request %s: its body did not arrive whole; no worker sees it",
+                  request->log_id);
     return ap_map_http_request_error(got, HTTP_BAD_REQUEST);
   }
   for (apr_bucket* bucket = APR_BRIGADE_FIRST(brigade); bucket != APR_BRIGADE_SENTINEL(brigade);

@@ -63,9 +63,9 @@ void Suspect::add_death(std::uint64_t worker) {
   const std::uint32_t deaths = poisons_.add_death(fingerprint(), worker, now_seconds());
   if (deaths < Poisons::enough_deaths) return;
   ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request_,
-                "pool %s: %u workers in a row died of the request %s %s (fingerprint %016" APR_UINT64_T_HEX_FMT
+                "pool %s, request %s: %u workers in a row died of %s %s (fingerprint %016" APR_UINT64_T_HEX_FMT
                 "): it is refused for %u s",
-                settings_.pool.name.c_str(), deaths, request_->method, request_->unparsed_uri,
+                settings_.pool.name.c_str(), request_->log_id, deaths, request_->method, request_->unparsed_uri,
                 static_cast<apr_uint64_t>(fingerprint()), Poisons::refusal_seconds);
 }
 

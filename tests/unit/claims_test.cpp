@@ -235,6 +235,23 @@ TEST(Claims, CountsMarksWithinTheirBounds) {
   }
 }
 
+TEST(Claims, OneOfThoseWhoCountRequestsLearnsThatItIsTimeToRecycle) {
+  Board board({2});
+  const auto claim = board.claims.try_claim(0, alice).value();
+  EXPECT_FALSE(board.claims.count_request(claim)) << "0: never";
+  board.directory->slots[0].recycle_at = 3'000;
+  std::atomic<int> told{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int k = 0; k < 1'000; ++k) told += board.claims.count_request(claim);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(board.load->slots[0].requests, 4'001U);
+}
+
 TEST(Claims, AGrantThatIsNotReadYetOutlastsAWholeRoundOfTheRing) {
   Board board({1});
   auto claim = board.claims.try_claim(0, alice);
