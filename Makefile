@@ -68,6 +68,7 @@ $(foreach suite,$(test_suites),$(eval $(call test_suite,$(suite))))
 
 # Programs that tests run as workers or peers.
 TEST_PROGRAMS := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(wildcard tests/*/programs/*.cpp)) $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/programs/*.c))
+$(BUILD)/tests/httpd/programs/told_manager: $(SHARED)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcppfcgi.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) $^ -o $@

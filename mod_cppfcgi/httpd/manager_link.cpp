@@ -16,10 +16,12 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 
 #include "mod_cppfcgi/httpd/barrier.h"
 #include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/manager_process.h"
+#include "mod_cppfcgi/httpd/pool_logs.h"
 #include "mod_cppfcgi/httpd/retained.h"
 #include "mod_cppfcgi/httpd/socket_folder.h"
 #include "shared/control.h"
@@ -152,12 +154,17 @@ Result<void> await_answer(const Retained& link) {
 // Sends the configuration that is in force and waits until the manager has it.
 Result<void> configure(const Retained& link, const server_rec* main_server) {
   Configuration configuration{.socket_folder = link.socket_folder, .pools = {}};
-  for (const PoolSettings* settings : all_pools(main_server)) configuration.pools.push_back(settings->pool);
+  PoolLogs logs(main_server);
+  for_each_pool(main_server, [&](const server_rec* server, const PoolSettings& settings) {
+    configuration.pools.push_back(settings.pool);
+    configuration.pools.back().log = logs.number_of(server);
+  });
   auto text = text_to_memory(to_json(configuration));
   if (!text) return text.error();
   Message message{.kind = MessageKind::configure, .number = link.configuration, .text = {}, .descriptors = {}};
   message.descriptors.push_back(*std::move(text));
   message.descriptors.emplace_back(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+  std::ranges::move(logs.take(), std::back_inserter(message.descriptors));
   if (const auto sent = send_message(link.control, message); !sent) return no_answer(link, sent.error());
   return await_answer(link);
 }
