@@ -25,22 +25,23 @@ Obituaries::~Obituaries() {
   }
 }
 
-void Obituaries::add(const Death& death, Time now) {
+void Obituaries::add(const Death& death, const Fd& program, Time now) {
   Pending& pending = pending_.emplace_back();
   pending.death = death;
   pending.since = now;
   if (death.successor == 0) {
     pending.next = death.pause > Duration{0} ? "next try in " + text_of(death.pause) : "no successor is needed";
   }
-  if (death.end.record) name_functions(pending);
+  if (death.end.record) name_functions(pending, program);
 }
 
-void Obituaries::name_functions(Pending& pending) {
+void Obituaries::name_functions(Pending& pending, const Fd& program) {
   pending.frames = raw_frames(*pending.death.end.record);
-  pending.reading = stacks_.symbolise(*pending.death.end.record, [&pending](const Stacks& stacks) {
+  const auto take = [&pending](const Stacks& stacks) {
     pending.reading.reset();
     if (!stacks.threads.empty()) pending.frames = stacks.threads.front().frames;
-  });
+  };
+  pending.reading = stacks_.symbolise(*pending.death.end.record, take, program.get());
 }
 
 Obituaries::Pending* Obituaries::find(std::uint32_t slot, std::uint32_t generation) {

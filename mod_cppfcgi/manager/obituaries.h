@@ -31,7 +31,8 @@ class Obituaries {
     std::uint32_t successor = 0;  // the generation; 0: none is started now
     pid_t successor_pid = 0;
   };
-  void add(const Death& death, Time now);
+  // `program`: the file that it ran, borrowed until this returns; empty where it lies at its path.
+  void add(const Death& death, const Fd& program, Time now);
 
   void became_ready(std::uint32_t slot, std::uint32_t generation, Time now);
   void ended(std::uint32_t slot, std::uint32_t generation);
@@ -49,7 +50,7 @@ class Obituaries {
     Frames frames;
   };
   Pending* find(std::uint32_t slot, std::uint32_t generation);
-  void name_functions(Pending& pending);
+  void name_functions(Pending& pending, const Fd& program);
   static void write(const Log& log, const Pending& pending);
 
   StackReader& stacks_;

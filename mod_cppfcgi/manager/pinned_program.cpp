@@ -14,8 +14,7 @@ bool is_same_content(const struct stat& a, const struct stat& b) {
 }
 
 // A program that may be run need not be readable; then it is no script either.
-bool begins_as_script(const std::string& path) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+bool begins_as_script(const Fd& file) {
   char first[2] = {};
   return file && ::read(file.get(), first, sizeof first) == sizeof first && first[0] == '#' && first[1] == '!';
 }
@@ -29,7 +28,7 @@ Result<PinnedProgram> PinnedProgram::open(const std::string& path, const std::st
   if (fstat(program.fd(), &program.state_) < 0) return posix_error("stat " + name, errno);
   if (!S_ISREG(program.state_.st_mode))
     return posix_error("open " + name, S_ISDIR(program.state_.st_mode) ? EISDIR : EINVAL);
-  program.is_script_ = begins_as_script("/proc/self/fd/" + std::to_string(program.fd()));
+  program.is_script_ = begins_as_script(program.open_to_read());
   return program;
 }
 
@@ -38,6 +37,11 @@ Result<PinnedProgram> PinnedProgram::pin(const std::string& path) { return open(
 Result<PinnedProgram> PinnedProgram::pin_running(pid_t pid) {
   const std::string path = "/proc/" + std::to_string(pid) + "/exe";
   return open(path, path);
+}
+
+Fd PinnedProgram::open_to_read() const {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd());
+  return Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
 bool PinnedProgram::is_in_place(const std::string& path) const {

@@ -22,6 +22,7 @@ class PinnedProgram {
 
   int fd() const { return fd_.get(); }
   bool is_script() const { return is_script_; }
+  Fd open_to_read() const;  // empty where we may run it and not read it
 
   bool is_in_place(const std::string& path) const;  // the path names this very file, unchanged
   std::uint64_t id() const;  // tells its content from others', as far as size and time tell; never 0

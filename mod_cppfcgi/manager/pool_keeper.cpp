@@ -469,7 +469,7 @@ void PoolKeeper::report_death(const Action& action) {
                    .slot = action.slot,
                    .successor = has_successor ? pool_.state(action.slot).generation : 0,
                    .successor_pid = has_successor ? place.worker->pid() : 0},
-                  clock_now());
+                  program_.open_in_force(), clock_now());
 }
 
 void PoolKeeper::report_refusal(const Action& action) {

@@ -53,6 +53,8 @@ void ProgramFile::commit() {
   if (candidate_) in_force_ = std::exchange(candidate_, std::nullopt);
 }
 
+Fd ProgramFile::open_in_force() const { return in_force_ ? in_force_->open_to_read() : Fd(); }
+
 void ProgramFile::watch(bool is_backing_off) {
   is_backing_off_ = is_backing_off;
   if (!is_followed_ && !is_backing_off) {

@@ -33,7 +33,8 @@ class ProgramFile {
 
   // What to start: nothing pinned means the path.
   const PinnedProgram* to_start(bool is_trial) const;
-  void commit();  // the one on trial is in force
+  void commit();             // the one on trial is in force
+  Fd open_in_force() const;  // to read it; empty where nothing is pinned
 
   // Called after whatever has happened in the pool.
   void watch(bool is_backing_off);
