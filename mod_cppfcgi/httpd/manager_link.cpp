@@ -255,7 +255,9 @@ void tell_oldest(Retained& link, const server_rec* main_server) {
   const std::uint64_t oldest = link.oldest_configuration();
   if (link.control < 0 || oldest <= link.oldest_told) return;
   const Message message{.kind = MessageKind::generation_ended, .number = oldest, .text = {}, .descriptors = {}};
-  if (const auto sent = send_message(link.control, message); !sent) return log_failure(main_server, sent.error());
+  const auto sent = send_message(link.control, message);
+  if (!sent && sent.error().code == EPIPE) return;  // it has just died; the next one is told
+  if (!sent) return log_failure(main_server, sent.error());
   link.oldest_told = oldest;
 }
 

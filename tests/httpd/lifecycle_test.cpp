@@ -265,6 +265,26 @@ TEST(Lifecycle, AManagerThatDiedDuringARestartIsReplacedByIt) {
   EXPECT_EQ(httpd.processes_of("hello"), workers);
 }
 
+// httpd's parent may notice the end of a generation just before that of the manager: where the child is the older of
+// the two.
+TEST(Lifecycle, AGenerationThatEndsWithTheManagerIsNoFailure) {
+  HttpdServer httpd({.config = pool("hello")});
+  httpd.install("samples/hello");
+  httpd.start();
+  httpd.expect_log("the manager .* died");
+  const pid_t first = manager_of(httpd);
+  kill(first, SIGKILL);
+  ASSERT_TRUE(wait_until([&] { return has_other_manager(httpd, first); }));
+  ASSERT_TRUE(httpd.wait_for_log("took over"));
+  HttpConnection connection(httpd.port());
+  connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n");
+  httpd.graceful();
+  const pid_t second = manager_of(httpd);
+  kill(second, SIGKILL);
+  connection.close();
+  EXPECT_TRUE(wait_until([&] { return has_other_manager(httpd, second); }));
+}
+
 TEST(Lifecycle, AManagerThatHangsIsReplacedAtTheNextRestart) {
   HttpdServer httpd({.config = pool("hello", "-processes 2")});
   httpd.install("samples/hello");
