@@ -58,11 +58,12 @@ $(BUILD)/cppfcgi-manager: $(MANAGER) $(SHARED)
 	$(CXX) $(LDFLAGS) $^ -lfmt -ldw -lelf -o $@
 
 # ---- tests: one program ("suite") a folder; tests/support/ is what they share; tests/<folder>/programs/*.cpp are programs that tests run ----
-test_suites := unit process httpd interop
+test_suites := unit process httpd interop chaos
+chaos_libraries := -lnghttp2
 define test_suite
 $(BUILD)/tests/$(1)/suite: $(call objects,tests/$(1)) $(SUPPORT) $(CORE) $(filter-out %/main.o,$(MANAGER)) $(WORKER) $(SHARED)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lfmt -ldw -lelf -o $$@
+	$$(CXX) $$(LDFLAGS) $$^ -lgmock -lgtest -lgtest_main -lcurl -lfmt -ldw -lelf $$($(1)_libraries) -o $$@
 endef
 $(foreach suite,$(test_suites),$(eval $(call test_suite,$(suite))))
 

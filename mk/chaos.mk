@@ -1,0 +1,14 @@
+# make chaos: the chaos suite at its full length, two parts at a time. Random faults for T seconds altogether, under event with
+# HTTP/1.1 and with HTTP/2 and under prefork, and each row of the fault table for 22 s under each of them. SEED=n repeats a run;
+# FILTER='*FaultTable*' takes a part of it. `make test` has the short form, as `make chaos-short`. See tests/chaos/scale.h.
+T ?= 600
+CHAOS := tests/chaos/shards 2 env CPPFCGI_BUILD=$(abspath $(BUILD)) SEED=$(SEED) $(BUILD)/tests/chaos/suite \
+         $(if $(FILTER),--gtest_filter='$(FILTER)')
+
+.PHONY: chaos chaos-short
+chaos: dependencies-test ## faults under load: T=600 seconds of random ones, 22 s for each of the fault table; SEED=n repeats a run
+	@$(MAKE) --no-print-directory products test-programs
+	CHAOS_FULL=1 CHAOS_SECONDS=$$(($(T) / 3)) $(CHAOS)
+
+chaos-short: products test-programs ## the same as `make test` does it
+	$(CHAOS)
