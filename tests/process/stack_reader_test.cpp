@@ -134,6 +134,21 @@ TEST_F(StackReading, DisturbsNoRequest) {
   }
 }
 
+// The end of a process that is traced is its tracer's first: the manager must not wait for it for long.
+TEST_F(StackReading, LetsAWorkerEndMeanwhile) {
+  for (int i = 0; i < 10; ++i) {
+    rig_.start();
+    bool is_over = false;
+    rig_.reader().read_threads(pid(), [&is_over](const Stacks&) { is_over = true; });
+    rig_.worker().kill();
+    const auto began = Clock::now();
+    EXPECT_TRUE(rig_.ends());
+    EXPECT_EQ(rig_.end().text, "killed by signal 9 SIGKILL");
+    EXPECT_TRUE(rig_.turn_until([&] { return is_over; }));
+    EXPECT_LT(Clock::now() - began, StackReader::max_reading + Milliseconds(1'000));
+  }
+}
+
 TEST_F(StackReading, SaysThatThereIsNoSuchProcess) {
   EXPECT_THAT(rig_.read_threads(0x3fffff).failure, HasSubstr("No such"));
 }

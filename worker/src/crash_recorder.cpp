@@ -67,10 +67,6 @@ void die_of(int signal, siginfo_t* info) {
   if (syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, signal, info) < 0) syscall(SYS_tgkill, getpid(), thread, signal);
 }
 
-_Unwind_Reason_Code count_frame(_Unwind_Context*, void* count) {
-  return ++*static_cast<std::size_t*>(count) < max_note_frames ? _URC_NO_REASON : _URC_END_OF_STACK;
-}
-
 // Calls `visit` with each frame's address, innermost first, until it returns false.
 template <class Visit>
 void walk_stack(Visit visit) {
@@ -114,8 +110,7 @@ AlternateStack::~AlternateStack() {
 // ---- who watches ----
 
 CrashRecorder::CrashRecorder(int notify) : notify_(notify), pid_(getpid()) {
-  std::size_t count = 0;
-  _Unwind_Backtrace(count_frame, &count);  // loads and binds what it needs
+  walk_stack([](std::uint64_t) { return true; });  // loads and binds what it needs
   the_recorder.store(this);
   watch();
   on_exit(on_exit_called, nullptr);  // for good; it does nothing without a recorder
