@@ -32,7 +32,9 @@ void set_header(request_rec* request, const AnswerHead::Field& field) {
       break;
     case 13:
       if (is(name, "Last-Modified")) {
-        ap_update_mtime(request, apr_date_parse_http(value));
+        const apr_time_t time = apr_date_parse_http(value);
+        if (time == APR_DATE_BAD) return;  // it would say 1970
+        ap_update_mtime(request, time);
         return ap_set_last_modified(request);
       }
       if (is(name, "Content-Range")) return apr_table_setn(request->headers_out, "Content-Range", value);

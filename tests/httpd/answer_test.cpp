@@ -232,6 +232,13 @@ TEST_F(Answer, MetConditionsAre304) {
   EXPECT_EQ(ask_in_step(dated, "GET", {"If-Modified-Since: Mon, 01 Jan 2018 00:00:00 GMT"}).body, "body");
 }
 
+// It would be the year 1970, and whoever asks "since then?" would hear "no" for ever.
+TEST_F(Answer, ALastModifiedThatIsNoDateIsDropped) {
+  const Script script = headed("Content-Type: text/plain\nLast-Modified: yesterday");
+  EXPECT_FALSE(ask_in_step(script).has("Last-Modified"));
+  EXPECT_EQ(ask_in_step(script, "GET", {"If-Modified-Since: Wed, 01 Jan 2020 00:00:00 GMT"}).body, "body");
+}
+
 TEST_F(Answer, InterimOnesAreNotFinal) {
   const HttpResponse response = ask_in_step(Script()
                                                 .read()
