@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "mod_cppfcgi/core/answer_head.h"
 #include "mod_cppfcgi/core/temp_file.h"
 #include "mod_cppfcgi/httpd/log.h"
 
@@ -43,6 +44,8 @@ int RequestBody::read(request_rec* request) {
   const char* length = apr_table_get(request->headers_in, "Content-Length");
   const char* coding = apr_table_get(request->headers_in, "Transfer-Encoding");
   if (length == nullptr && coding == nullptr) return OK;
+  // httpd undoes the chunks, and leaves what else there is (RFC 9112 section 6.1).
+  if (coding != nullptr && !equal_in_any_case(coding, "chunked")) return HTTP_NOT_IMPLEMENTED;
   is_present_ = true;
   if (length != nullptr && coding == nullptr) {
     const std::uint64_t expected = std::strtoull(length, nullptr, 10);

@@ -120,6 +120,8 @@ const NoBody no_bodies[] = {
     {"chunkWithoutItsEnd", "Transfer-Encoding: chunked", "3\r\nabcd\r\n0\r\n\r\n", 400},
     {"lastChunkIsNoNumber", "Transfer-Encoding: chunked", "3\r\nabc\r\nzero\r\n\r\n", 400},
     {"codingUnknown", "Transfer-Encoding: gzip", "abc", 400},
+    {"codingThatNobodyUndoes", "Transfer-Encoding: gzip, chunked", "3\r\nabc\r\n0\r\n\r\n", 501},
+    {"chunkedTwice", "Transfer-Encoding: chunked, chunked", "3\r\nabc\r\n0\r\n\r\n", 501},
     {"lengthIsNoNumber", "Content-Length: three", "abc", 400},
     {"lengthNegative", "Content-Length: -3", "abc", 400},
     {"twoLengths", "Content-Length: 3\r\nContent-Length: 4", "abcd", 400},
