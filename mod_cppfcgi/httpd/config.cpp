@@ -80,11 +80,23 @@ const PoolSettings* longest_mount(const ServerConfig& config, std::string_view u
   return longest;
 }
 
+// ap_getword_conf takes an open quote to the line's end for a word, with all the options in it.
+bool has_open_quote(const char* word) {
+  const char quote = *word;
+  if (quote != '"' && quote != '\'') return false;
+  while (*++word != '\0' && *word != quote)
+    if (*word == '\\' && (word[1] == quote || word[1] == '\\')) ++word;
+  return *word == '\0';
+}
+
 std::string read_pool(cmd_parms* command, const char* line) {
   if (const char* wrong = ap_check_cmd_context(command, NOT_IN_DIR_LOC_FILE)) return wrong;
   // httpd's own splitting (TAKE_ARGV) ends at 64 words, which a long environment exceeds.
   std::vector<std::string> words;
-  while (*line != '\0') words.emplace_back(ap_getword_conf(command->pool, &line));
+  while (*line != '\0') {
+    if (has_open_quote(line)) return std::string(line) + ": a quote without its end; accepted: \"two words\"";
+    words.emplace_back(ap_getword_conf(command->pool, &line));
+  }
   if (words.empty()) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
   for (const std::string& word : words)
     if (!is_utf8(word)) return "\"" + word + "\" is not UTF-8; accepted: UTF-8";

@@ -134,6 +134,12 @@ const Mistake mistakes[] = {
     {"AccessChecker",
      "<Location />\nFastCgiAccessChecker /x\n</Location>",
      {"FastCgiAccessChecker: not yet available"}},
+    {"QuoteWithoutItsEnd",
+     on_pool("-initial-env \"A=x -processes 2"),
+     {"FastCgiServer: \"A=x -processes 2: a quote without its end; accepted: \"two words\""}},
+    {"QuoteWithoutItsEndButEscaped",
+     on_pool("-initial-env 'A=x\\\\' -initial-env 'B=\\'"),
+     {"a quote without its end"}},
     // places
     {"PoolInLocation", "<Location />\nFastCgiServer @ROOT@/bin/hello\n</Location>", {"FastCgiServer", "not allowed"}},
     {"IpcFolderInHost",
@@ -184,7 +190,7 @@ TEST(Configuration, EveryGoodFormPasses) {
   HttpdServer httpd({.config = R"(
 FastCgiIpcDir @ROOT@/tmp
 FastCgiManager @ROOT@/modules/cppfcgi-manager
-FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial-env "B=two words" -initial-env C= \
+FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial-env "B=two words" -initial-env C= -initial-env 'D=\'"\\' \
   -idle-timeout 500ms -appConnTimeout 0 -listen-queue-depth 1 -flush -pass-header Authorization -pass-header X-One \
   -priority 19 -restart-delay 0 -init-start-delay 2s -min-server-life 5min -nph -mount /
 <VirtualHost *:81>
@@ -193,7 +199,8 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
 </VirtualHost>
 <VirtualHost *:81>
   ServerName b.example
-  FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö"
+  FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö" -autoUpdate -deploy-check /health?deep=1 -max-requests 0 \
+    -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0
 </VirtualHost>)"});
   httpd.install("samples/hello");
   const RunResult result = httpd.configtest();
