@@ -236,6 +236,21 @@ TEST_F(Mount, ServesDirectoryIndexAndErrorDocument) {
   EXPECT_EQ(param(missing, "REDIRECT_STATUS"), "404");
 }
 
+TEST_F(Mount, AnswersWhatAPageIncludes) {
+  serve({"app"},
+        pool("app", "-mount /app") +
+            "<Directory @ROOT@/htdocs>\nOptions +Includes\nSetOutputFilter INCLUDES\n</Directory>\n",
+        {"include"});
+  httpd_->write("htdocs/page.html",
+                "<<!--#include virtual=\"/app/part?a=1\" --><!--#include virtual=\"/app/two\" -->>");
+  const HttpResponse page = ask_for("/page.html");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(param(page, "PATH_INFO"), "/part");
+  EXPECT_EQ(param(page, "QUERY_STRING"), "a=1");
+  EXPECT_NE(page.body.find("PATH_INFO=/two"), std::string::npos) << page.body;
+  EXPECT_TRUE(page.body.starts_with('<') && page.body.ends_with('>')) << page.body;
+}
+
 // ---- mod_fastcgi's ways ----
 
 TEST_F(Mount, AliasWithSetHandlerSplitsThePath) {
