@@ -20,6 +20,7 @@ struct Contestant {
   int port = 0;
   std::vector<test::Peer> processes{};
 
+  bool is_peer() const { return letter.front() > 'c'; }  // somebody else's gateway
   std::vector<pid_t> pids() const {
     std::vector<pid_t> pids;
     for (const auto& peer : processes) pids.push_back(peer.process().pid());

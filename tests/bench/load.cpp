@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -85,12 +86,13 @@ Measured measure(int port, const std::vector<pid_t>& servers, const Question& qu
                   &lost[4]) != 10) {
     throw std::runtime_error("wrk gave no result: " + output);
   }
+  const double answers = std::max(requests, 1.0);
   return {.requests_per_second = requests / microseconds * 1e6,
           .bytes_per_second = bytes / microseconds * 1e6,
           .p50_ms = p50 / 1e3,
           .p99_ms = p99 / 1e3,
-          .cpu_us = (after.cpu_seconds - before.cpu_seconds) / requests * 1e6,
-          .switches = (after.switches - before.switches) / requests,
+          .cpu_us = (after.cpu_seconds - before.cpu_seconds) / answers * 1e6,
+          .switches = (after.switches - before.switches) / answers,
           .errors = lost[0] + lost[1] + lost[2] + lost[3] + lost[4]};
 }
 
