@@ -373,6 +373,11 @@ std::vector<std::int32_t> Claims::holders(std::uint32_t slot, std::uint32_t gene
   return pids;
 }
 
+void Claims::wake_waiting(std::uint32_t pool) const {
+  const std::uint32_t head = load_->pools[pool].head.load();
+  for (std::uint32_t i = 0; i < waiting(pool); ++i) wake_(futex({pool, head + i}));
+}
+
 std::uint32_t Claims::waiting(std::uint32_t pool) const {
   const PoolLoad& load = load_->pools[pool];
   return std::min(load.tail.load() - load.head.load(), max_waiting);

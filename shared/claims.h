@@ -70,6 +70,9 @@ class Claims {
   // for a moment.
   void dispatch(std::uint32_t pool, std::int32_t pid);
 
+  // Wakes all that wait, so that they look up: nobody will serve them for a while.
+  void wake_waiting(std::uint32_t pool) const;
+
   // Takes back all that a dead process held or waited for; the number of claims freed.
   std::uint32_t sweep(std::int32_t dead_pid);
 

@@ -318,7 +318,9 @@ void PoolKeeper::publish_refusal() {
   const std::uint32_t seconds =
       time ? static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(std::max(*time, Duration{1})).count())
            : 0;
-  if (std::exchange(published_refusal_, seconds) != seconds) around_.board.publish_refusal(rows_.pool, seconds);
+  if (std::exchange(published_refusal_, seconds) == seconds) return;
+  around_.board.publish_refusal(rows_.pool, seconds);
+  if (seconds > 0) around_.claims.wake_waiting(rows_.pool);
 }
 
 void PoolKeeper::start(std::uint32_t slot) {

@@ -315,5 +315,18 @@ TEST(Claims, ManyThreadsNeverExceedACapacityAndAllAreServed) {
   EXPECT_EQ(board.claims.in_flight(0, 1) + board.claims.in_flight(1, 1), 0U);
 }
 
+std::vector<Shared<std::uint32_t>*> woken;
+
+TEST(Claims, WakesAllThatWait) {
+  const auto directory = std::make_unique<Directory>();
+  const auto load = std::make_unique<Load>();
+  Claims claims(*directory, *load, [](Shared<std::uint32_t>* word) { woken.push_back(word); });
+  std::vector<Shared<std::uint32_t>*> waiting;
+  for (int i = 0; i < 3; ++i) waiting.push_back(claims.futex(claims.enqueue(0, 101, 10)->ticket));
+  claims.enqueue(1, 101, 10);  // in another pool
+  claims.wake_waiting(0);
+  EXPECT_EQ(woken, waiting);
+}
+
 }  // namespace
 }  // namespace cppfcgi
