@@ -120,11 +120,11 @@ void DeployCheck::receive() {
     case CheckAnswer::Verdict::good:
       return finish("");
     case CheckAnswer::Verdict::bad:
-      return finish(answer_.why());
+      return finish(std::string(answer_.why()));
   }
 }
 
-void DeployCheck::finish(std::string failure) {
+void DeployCheck::finish(const std::string& failure) {
   watch_.reset();
   const Callback callback = callback_;  // ours may end with us
   callback(failure);

@@ -43,7 +43,7 @@ class DeployCheck {
  private:
   DeployCheck(Fd fd, Callback callback) : fd_(std::move(fd)), callback_(std::move(callback)) {}
   void receive();
-  void finish(std::string failure);  // by value: the answer may end with us
+  void finish(const std::string& failure);  // not of this object, which may end
 
   Fd fd_;
   Callback callback_;
