@@ -56,7 +56,7 @@ TEST_P(Crash, IsWrittenDownHoweverItComes) {
       {"overflow", "killed by signal 11 SIGSEGV", " (stack overflow) in (anonymous namespace)::overflow, request abc"},
       {"abort", "killed by signal 6 SIGABRT", "SIGABRT in (anonymous namespace)::Cart::total, request abc"},
       {"bus", "killed by signal 7 SIGBUS", " in (anonymous namespace)::touch_beyond_end, request abc"},
-      {"jump", "killed by signal 11 SIGSEGV", "SIGSEGV at 0x0 in (anonymous namespace)::Cart::total, request abc"},
+      {"jump", "killed by signal 11 SIGSEGV", "SIGSEGV at 0x0 in (anonymous namespace)::jump_nowhere, request abc"},
       {"trap", "killed by signal 4 SIGILL", " in (anonymous namespace)::Cart::total, request abc"},
       {"uncaught", "killed by signal 6 SIGABRT",
        "SIGABRT in (anonymous namespace)::find_item (nobody caught std::runtime_error: no such?item), request abc"}};

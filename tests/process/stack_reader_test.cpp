@@ -22,6 +22,7 @@ using testing::Contains;
 using testing::Each;
 using testing::EndsWith;
 using testing::Field;
+using testing::Gt;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -74,9 +75,9 @@ class StackReading : public testing::Test {
     client_.emplace(rig_.ask(how));
     EXPECT_TRUE(wait_until([&] {
       const auto threads = threads_of(pid());
-      return threads.size() == 2 && status_of(threads[0], "Name") == how &&
-             status_of(threads[0], "State").starts_with(state) &&
-             status_of(threads[1], "State").starts_with(guards_state);
+      return threads.size() > 1 && status_of(threads.front(), "Name") == how &&
+             status_of(threads.front(), "State").starts_with(state) &&
+             status_of(threads.back(), "State").starts_with(guards_state);
     })) << how;
     // How far it has come with that shows in no state, but in its system call.
     EXPECT_TRUE(how == "spin" || how == "stop" || wait_until([this] { return waits_for_lock(pid()); }));
@@ -91,12 +92,12 @@ TEST_F(StackReading, ShowsWhereAThreadSpins) {
   bring_to("spin", "R", "S");
   const Stacks stacks = rig_.read_threads(pid());
   EXPECT_EQ(stacks.failure, "");
-  ASSERT_THAT(stacks.threads, SizeIs(2));
+  ASSERT_THAT(stacks.threads, SizeIs(Gt(1u))) << "a sanitizer may have one of its own";
   EXPECT_EQ(stacks.threads[0].name, "spin");
   EXPECT_EQ(stacks.threads[0].state, "running");
   EXPECT_THAT(stacks.threads[0].frames, has_function("spin"));
   EXPECT_THAT(stacks.threads[0].frames, has_function("cppfcgi::Task::run"));
-  EXPECT_THAT(stacks.threads[1].frames, has_function("cppfcgi::Guard::run"));
+  EXPECT_THAT(stacks.threads.back().frames, has_function("cppfcgi::Guard::run"));
   EXPECT_TRUE(wait_until([this] { return status_of(pid(), "State").starts_with("R"); })) << "and spins on";
   EXPECT_EQ(status_of(pid(), "TracerPid"), "0");
 }
@@ -108,7 +109,7 @@ TEST_F(StackReading, LeavesThreadsAsTheyWere) {
     const std::string before = all_signs_of(pid());
     const Stacks stacks = rig_.read_threads(pid());
     EXPECT_EQ(stacks.failure, "");
-    EXPECT_THAT(stacks.threads, SizeIs(2));
+    ASSERT_THAT(stacks.threads, SizeIs(Gt(1u)));
     EXPECT_THAT(stacks.threads[0].frames, has_function(how == "stop" ? "raise" : "deadlock"));
     EXPECT_EQ(stacks.threads[0].state, how == "stop" ? "stopped" : "sleeping");
     EXPECT_TRUE(wait_until([&] { return all_signs_of(pid()) == before; })) << before << "has become\n"
