@@ -3,14 +3,14 @@ BUILD  ?= build
 PREFIX ?= /usr/local
 SANITIZE ?=
 CXX ?= g++
-OPTIMIZE ?= -O2
+OPTIMIZE ?= -O2 -g
 VERSION := 0.1.0
 SOVERSION := 0
 
 # Nothing can be built, nor the rules below be expanded, before the packages are there.
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wswitch -Werror -Wno-missing-field-initializers
 CPPFLAGS += -I. -Iworker/include -DCPPFCGI_VERSION='"$(VERSION)"'
-CXXFLAGS += -std=c++20 $(OPTIMIZE) -g $(WARNINGS) -fPIC -fvisibility=hidden -fno-gnu-unique -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+CXXFLAGS += -std=c++20 $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -fno-gnu-unique -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 LDFLAGS += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 
 objects = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $(addsuffix /*.cpp,$(1))))
@@ -33,6 +33,11 @@ all: dependencies-build ## build the module, the manager, the worker library and
 products: $(PRODUCTS)
 
 include apxs.mk
+
+# A test is compiled as often as it is run, and optimizing it takes longer than all that it saves. What tests start, and what makes
+# loads, are another matter.
+$(BUILD)/obj/tests/%.o: CXXFLAGS += -O0
+$(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*): CXXFLAGS := $(CXXFLAGS)
 
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)

@@ -16,13 +16,14 @@ PURE := $(wildcard $(addprefix shared/,record.cpp params.cpp claims.cpp pool_con
           $(addprefix mod_cppfcgi/manager/,capacity.cpp crash_text.cpp lines.cpp pool.cpp) \
           $(addprefix worker/src/,build_id.cpp session.cpp))
 PURE_OBJECTS := $(PURE:%.cpp=$(BUILD)/obj/%.o)
-HEADER_STAMPS := $(ALL_HEADERS:%.h=$(BUILD)/headers/%.ok)
+# Every header compiles alone: as the first that its own .cpp includes (tests/layers sees to that), and here where it has none.
+LONE_HEADERS := $(foreach header,$(ALL_HEADERS),$(if $(wildcard $(header:.h=.cpp)),,$(header)))
+HEADER_STAMPS := $(LONE_HEADERS:%.h=$(BUILD)/headers/%.ok)
 
 .PHONY: layers format tidy
 layers: products $(PURE_OBJECTS) $(HEADER_STAMPS) ## who includes whom, what pure files may call, what the module exports and links
 	@BUILD=$(BUILD) tests/layers $(PURE)
 
-# Every header compiles alone.
 $(BUILD)/headers/%.ok: %.h
 	@mkdir -p $(@D)
 	@echo '#include "$<"' | $(CXX) $(call flags_for,$<) -std=c++20 $(WARNINGS) -fsyntax-only -MMD -MP -MT $@ -MF $(@:.ok=.d) -x c++ - && touch $@
@@ -34,12 +35,11 @@ format: ## is every file formatted by .clang-format? (make format-fix formats)
 format-fix:
 	@$(CLANG_FORMAT) -i $(ALL_SOURCES)
 
-# Checked once for each state of a file and its headers: the object's dependencies are the stamp's.
+# Checked once for each state of a file and its headers: whenever its object is new.
 tidy: $(TIDY_SOURCES:%.cpp=$(BUILD)/tidy/%.ok) ## clang-tidy over the products (what changed since the last time); TIDY_SOURCES="..." for other files
-$(BUILD)/tidy/%.ok: %.cpp .clang-tidy
+$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@mkdir -p $(@D)
-	@$(CLANG_TIDY) --quiet $< -- $(call flags_for,$<) -std=c++20 > $(@:.ok=.log) 2>&1 || { cat $(@:.ok=.log); exit 1; }
-	@$(CXX) $(call flags_for,$<) -std=c++20 -MM -MP -MT $@ -MF $(@:.ok=.d) $<
+	@$(CLANG_TIDY) --quiet $*.cpp -- $(call flags_for,$*.cpp) -std=c++20 > $(@:.ok=.log) 2>&1 || { cat $(@:.ok=.log); exit 1; }
 	@touch $@
 
--include $(shell find $(BUILD)/headers $(BUILD)/tidy -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/headers -name '*.d' 2>/dev/null)
