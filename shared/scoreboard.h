@@ -31,8 +31,10 @@ enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
 struct SlotState {
   std::uint32_t generation = 0;
   Phase phase = Phase::empty;
-  std::uint8_t capacity = 0;     // requests at the same time, 1 … max_capacity (FCGI_MAX_REQS)
-  bool is_multiplexed = false;   // FCGI_MPXS_CONNS
+  std::uint8_t capacity = 0;    // requests at the same time, 1 … max_capacity (FCGI_MAX_REQS)
+  bool is_multiplexed = false;  // FCGI_MPXS_CONNS
+  // It begins a request only once it has read the whole of it, as our library does.
+  bool begins_whole = false;
   std::uint8_t connections = 0;  // FCGI_MAX_CONNS, 255 stands for 255 and more
 
   // Connections to it may be kept: it takes more of them than requests, so a kept one holds nobody up.
@@ -40,13 +42,15 @@ struct SlotState {
 
   std::uint64_t pack() const {
     return std::uint64_t{generation} << 32 | std::uint64_t{static_cast<std::uint8_t>(phase)} << 24 |
-           std::uint64_t{capacity} << 16 | std::uint64_t{is_multiplexed} << 8 | connections;
+           std::uint64_t{capacity} << 16 | std::uint64_t{begins_whole} << 9 | std::uint64_t{is_multiplexed} << 8 |
+           connections;
   }
   static SlotState unpack(std::uint64_t word) {
     return {.generation = static_cast<std::uint32_t>(word >> 32),
             .phase = static_cast<Phase>(word >> 24 & 0xff),
             .capacity = static_cast<std::uint8_t>(word >> 16),
             .is_multiplexed = (word >> 8 & 1) != 0,
+            .begins_whole = (word >> 9 & 1) != 0,
             .connections = static_cast<std::uint8_t>(word)};
   }
   friend bool operator==(const SlotState&, const SlotState&) = default;

@@ -9,8 +9,8 @@ bool may_have_begun(const Attempt& attempt) {
     case Loss::unsent:
       return false;
     case Loss::reset:
-      return !attempt.was_unread;
     case Loss::closed:
+      return !attempt.was_unread;
     case Loss::broken:
       return true;
   }

@@ -24,7 +24,7 @@ struct Attempt {
   bool was_kept = false;  // the connection had carried a request before: it may have been closed as idle
   bool is_idempotent = false;
   bool has_delivered = false;  // something of an answer, to the client
-  bool was_unread = false;     // on `reset`: the worker had not read what would let it begin
+  bool was_unread = false;     // on `reset`, `closed`: the worker had not read what would let it begin
 };
 
 enum class Verdict {

@@ -56,6 +56,7 @@ class ClaimedWorker {
   std::uint32_t refuses_for() const { return child_.claims.refuses_for(pool_); }
   std::uint32_t count_refusal() { return child_.refusals[pool_].add(Clock::now()); }
   bool is_kept() const { return claim_->worker.is_kept(); }
+  bool begins_whole() const { return claim_->worker.begins_whole; }
   std::int32_t pid() const { return pid_; }
   std::string name() const;  // "worker 3 (pid 812) of pool /srv/a/app.fcgi"; without the worker before the first claim
 

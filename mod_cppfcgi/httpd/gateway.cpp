@@ -375,7 +375,7 @@ Gateway::Outcome Gateway::lost(Loss loss, Conversation* conversation) {
                         .was_kept = conversation != nullptr && conversation->was_kept(),
                         .is_idempotent = is_idempotent(request_),
                         .has_delivered = delivery_.has_begun() || answer_,
-                        .was_unread = loss == Loss::reset && has_not_begun(*conversation)};
+                        .was_unread = conversation != nullptr && has_not_begun(loss, *conversation)};
   if (may_have_begun(attempt)) {
     worker_.look_again();
     begun_in_ = worker_.name();
@@ -385,11 +385,14 @@ Gateway::Outcome Gateway::lost(Loss loss, Conversation* conversation) {
   return attempt;
 }
 
-// The worker closed the connection and left something unread. Did it read enough to begin? Whatever came in one piece
-// is read in one piece by all that we know of, but php-cgi, which leaves the request's last record unread while it
-// runs, and resets the connection when it dies of it. It keeps no connections.
-bool Gateway::has_not_begun(Conversation& conversation) const {
-  if (conversation.has_received() || source_.size() > one_piece_bytes) return false;
+// Had the worker read enough to begin? Who begins with the whole request alone had not where we could not send it all,
+// nor where it left something unread, as a reset says. Of others, what came in one piece is read in one piece by all
+// that we know of, but php-cgi, which leaves the request's last record unread while it runs, and resets the connection
+// when it dies of it. It keeps no connections.
+bool Gateway::has_not_begun(Loss loss, const Conversation& conversation) const {
+  if (conversation.has_received()) return false;
+  if (worker_.begins_whole()) return loss == Loss::reset || conversation.sent_bytes() < source_.size();
+  if (loss != Loss::reset || source_.size() > one_piece_bytes) return false;
   return worker_.is_kept() || is_living(worker_.pid());
 }
 

@@ -59,7 +59,7 @@ class Gateway {
   bool is_wanted() const;
 
   Outcome lost(Loss loss, Conversation* conversation);
-  bool has_not_begun(Conversation& conversation) const;
+  bool has_not_begun(Loss loss, const Conversation& conversation) const;
   void log(int level, const std::string& text) const;
 
   request_rec* request_;

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 
 #include "tests/httpd/scripted_server.h"
 
@@ -54,6 +56,14 @@ pid_t first_worker(const ScriptedServer& server) {
   return std::atoi(server.ask_for(Script().read().out(head).pid().end_of_out().end()).body.c_str());
 }
 
+// All its threads, which takes a moment.
+bool is_stopped(pid_t pid) {
+  const std::filesystem::directory_iterator threads("/proc/" + std::to_string(pid) + "/task");
+  return std::all_of(begin(threads), end(threads), [](const auto& thread) {
+    return read_file(thread.path().string() + "/status").find("State:\tT") != std::string::npos;
+  });
+}
+
 class Late : public testing::TestWithParam<const char*> {
  protected:
   static std::string options() { return in_time + GetParam(); }
@@ -100,6 +110,7 @@ TEST_P(Late, AStoppedWorkerCostsOneRequestAndNobodyElse) {
   const pid_t stopped = first_worker(server);
   ASSERT_GT(stopped, 0);
   ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+  ASSERT_TRUE(wait_until([&] { return is_stopped(stopped); }));
   expect_504_in_time(ask_and_time(server, answer("never")));
   for (int i = 0; i < 20; ++i) server.expect_well();
   ::kill(stopped, SIGKILL);
