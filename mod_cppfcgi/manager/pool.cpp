@@ -135,6 +135,7 @@ void Pool::take(const Event& event) {
 void Pool::be_notified(std::uint32_t index) {
   has_spoken_ = true;
   Slot& slot = slots_[index];
+  slot.begins_whole = true;
   if (slot.phase == Phase::starting && !slot.is_checking)
     slot.deadline = now_ + policy_.ready_timeout;  // the answer is quick now
   if (slot.phase == Phase::ready && slot.voice == Voice::silent) note(Do::ask, index);
@@ -393,6 +394,7 @@ void Pool::adopt(const Event& event) {
   slot.was_started = true;
   slot.started = now_;
   slot.offer = event.offer;
+  slot.begins_whole = event.begins_whole;
   slot.voice = Voice::heard;
   switch (event.phase) {
     case Phase::empty:
@@ -521,6 +523,7 @@ SlotState Pool::state(std::uint32_t index) const {
     state.capacity = slot.offer.capacity;
     state.connections = slot.offer.connections;
     state.is_multiplexed = slot.offer.is_multiplexed;
+    state.begins_whole = slot.begins_whole;
   }
   return state;
 }

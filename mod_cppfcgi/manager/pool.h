@@ -101,6 +101,7 @@ struct Event {
   Offer offer{};
   Phase phase = Phase::empty;  // of the adopted
   bool is_outdated = false;    // adopted: it is of an earlier edition
+  bool begins_whole = false;   // adopted: as its row says
   bool is_unused = false;      // exited: by itself, and before its first request
 };
 
@@ -189,6 +190,7 @@ class Pool {
     bool is_late = false;
     bool is_checking = false;  // on trial: ready but for the check
     bool is_worn = false;
+    bool begins_whole = false;  // it has said that it is ready, as our library alone does
     std::uint32_t generation = 0;
     std::uint32_t edition = 0;
     Offer offer;

@@ -154,7 +154,8 @@ void PoolKeeper::adopt_workers() {
             .generation = state.generation,
             .offer = {state.capacity, state.connections, state.is_multiplexed},
             .phase = was_on_trial ? Phase::stopping : state.phase,
-            .is_outdated = has_config_ && (is_of_other || process.made_of != config_.worker_key())});
+            .is_outdated = has_config_ && (is_of_other || process.made_of != config_.worker_key()),
+            .begins_whole = state.begins_whole});
     if (state.phase == Phase::ready) become_ready(slot, state);
   }
   if (has_deploy) handle({Happened::deployed});

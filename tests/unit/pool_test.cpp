@@ -156,6 +156,20 @@ TEST(Pool, IsReadyWithTheCapacityThatTheWorkerTells) {
       (SlotState{.generation = 1, .phase = Phase::ready, .capacity = 8, .is_multiplexed = true, .connections = 100}));
 }
 
+TEST(Pool, TellsOfAWorkerThatSaysItIsReadyThatItBeginsWithTheWholeRequest) {
+  Bench bench(workers(1));
+  bench.begin();
+  bench.happen(Happened::notified);
+  bench.happen(Happened::answered);
+  EXPECT_TRUE(bench.pool.state(0).begins_whole);
+  bench.happen(Happened::exited);
+  bench.happen(Happened::answered);
+  EXPECT_FALSE(bench.pool.state(0).begins_whole) << "another worker, which has not said so";
+  Pool adopter(workers(1), 1, std::array<std::uint32_t, 1>{7});
+  adopter.on({.what = Happened::adopted, .generation = 7, .phase = Phase::ready, .begins_whole = true}, Time{});
+  EXPECT_TRUE(adopter.state(0).begins_whole);
+}
+
 TEST(Pool, IsReadyWithOneRequestAtATimeWhereTheQuestionIsRefused) {
   Bench bench(workers(1));
   bench.begin();
