@@ -135,7 +135,8 @@ void Pool::take(const Event& event) {
 void Pool::be_notified(std::uint32_t index) {
   has_spoken_ = true;
   Slot& slot = slots_[index];
-  slot.begins_whole = true;
+  const bool was_known = std::exchange(slot.begins_whole, true);
+  if (!was_known && slot.phase == Phase::ready) note(Do::publish, index);
   if (slot.phase == Phase::starting && !slot.is_checking)
     slot.deadline = now_ + policy_.ready_timeout;  // the answer is quick now
   if (slot.phase == Phase::ready && slot.voice == Voice::silent) note(Do::ask, index);
