@@ -144,7 +144,7 @@ std::uint32_t ClaimedWorker::index() const {
 }
 
 std::string ClaimedWorker::name() const {
-  const std::string pool = "pool " + settings_.pool.name;
+  std::string pool = "pool " + settings_.pool.name;
   if (generation_ == 0) return pool;
   // Without a pid the directory was about to say that it is gone.
   return "worker " + std::to_string(index()) + (pid_ > 0 ? " (pid " + std::to_string(pid_) + ")" : "") + " of " + pool;
