@@ -65,10 +65,11 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
   if (queued->is_first) nudge_manager(request.nudge);
 
   const std::uint32_t waiting = claims.waiting_word(ticket, request.pid);
-  for (;;) {
+  // Most wait for less than a period, and need not pay for the question.
+  for (bool has_waited = false;; has_waited = true) {
     if (const auto claim = claims.granted(ticket, request.pid)) return hold(claims, request, *claim);
     const Clock::time_point now = Clock::now();
-    const bool is_abandoned = request.is_abandoned && request.is_abandoned();
+    const bool is_abandoned = has_waited && request.is_abandoned && request.is_abandoned();
     const bool is_refused = claims.refuses_for(request.pool) > 0;
     if (now >= deadline || is_abandoned || is_refused) {
       if (const auto claim = claims.leave(ticket, request.pid)) return hold(claims, request, *claim);
