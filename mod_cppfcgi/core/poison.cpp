@@ -8,6 +8,7 @@ namespace {
 constexpr std::uint32_t places = 8;
 constexpr int most_tries = 8;
 constexpr std::uint32_t most_counted = 255;
+constexpr std::uint32_t count_again_every = 64;
 constexpr Poisons::Seconds clock_slack = 2;  // another thread's now may be a little after ours
 
 // PoisonRow::deaths.
@@ -72,15 +73,22 @@ void Poisons::free(PoisonRow& row, std::uint64_t fingerprint) {
   if (row.fingerprint.compare_exchange_strong(fingerprint, 0)) load_->poison_count.fetch_sub(1);
 }
 
-// One row at a time, so that none stays for ever, and a count that cannot be does not either.
+// One row at a time, so that none stays for ever.
 void Poisons::tidy(Seconds now) {
-  PoisonRow& row = load_->poisons[next_tidied_.fetch_add(1, std::memory_order_relaxed) % max_poisons];
+  const std::uint32_t turn = next_tidied_.fetch_add(1, std::memory_order_relaxed);
+  PoisonRow& row = load_->poisons[turn % max_poisons];
   const std::uint64_t fingerprint = row.fingerprint.load();
   if (fingerprint != 0 && !Deaths::unpack(row.deaths.load()).is_within(memory_seconds, now)) free(row, fingerprint);
-  if (load_->poison_count.load() <= max_poisons) return;
+  if (turn % count_again_every == 0) count_again();
+}
+
+// A process that was killed between its two writes, or wrote nonsense, has left the count wrong. So may we, where
+// another is between its two now: the next time mends it.
+void Poisons::count_again() {
+  std::uint32_t before = load_->poison_count.load();
   const auto used =
-      std::ranges::count_if(load_->poisons, [](const PoisonRow& each) { return each.fingerprint.load() != 0; });
-  load_->poison_count.store(static_cast<std::uint32_t>(used));
+      std::ranges::count_if(load_->poisons, [](const PoisonRow& row) { return row.fingerprint.load() != 0; });
+  load_->poison_count.compare_exchange_strong(before, static_cast<std::uint32_t>(used));
 }
 
 Poisons::Seconds Poisons::refused_for(std::uint64_t fingerprint, Seconds now) {

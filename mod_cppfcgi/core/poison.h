@@ -45,6 +45,7 @@ class Poisons {
   PoisonRow* make(std::uint64_t fingerprint, Seconds now);
   void free(PoisonRow& row, std::uint64_t fingerprint);
   void tidy(Seconds now);
+  void count_again();
 
   Load* load_;
   std::atomic<std::uint32_t> next_tidied_{0};
