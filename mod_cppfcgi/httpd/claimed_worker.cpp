@@ -101,6 +101,13 @@ void ClaimedWorker::leave_late(Conversation& conversation) {
   if (claim_) child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
 }
 
+// One that has ended it already, or will never read the rest of it, is free.
+void ClaimedWorker::abandon(Conversation& conversation) {
+  if (!claim_ || conversation.is_sending() || conversation.exchange().has_seen_end()) return let_go(conversation);
+  const Clock::time_point end = std::min(end_, Clock::now() + settings_.idle_timeout);
+  child_.drainer.wait_for(LateRequest::abandoned(std::move(claim_), conversation, child_.access.nudge, end));
+}
+
 SlotState ClaimedWorker::state() const {
   return SlotState::unpack(child_.access.directory->slots[claim_->slot].state.load());
 }

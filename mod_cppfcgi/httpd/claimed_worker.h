@@ -39,6 +39,7 @@ class ClaimedWorker {
   void let_go(Conversation& conversation);      // the worker is through with it, and the connection may be kept
   void drop(Conversation* conversation);        // the connection is no good
   void leave_late(Conversation& conversation);  // its time is over: see LateRequest
+  void abandon(Conversation& conversation);     // nobody wants its answer; it has been told, and has its time to end
 
   // After a loss: who had the request? Where the claimed worker was dead already, its successor took it from the
   // socket.

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t input_bytes = 64 * 1024;
 constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are read whole before the client gets them
 constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
-constexpr auto abort_patience = 1000ms;              // for a worker to end what was aborted
+constexpr auto abort_patience = 50ms;                // for a worker to end what was aborted while we wait
 constexpr std::size_t one_piece_bytes = 8'192;       // a request up to here is read whole or not at all
 
 bool is_idempotent(const request_rec* request) {
@@ -365,7 +365,7 @@ Gateway::Over Gateway::abandon(Conversation* conversation) {
   if (!delivery_.has_begun()) request_->status = 499;  // for the access log alone: nobody reads it
   if (conversation != nullptr) {
     conversation->abort(abort_patience);
-    worker_.let_go(*conversation);
+    worker_.abandon(*conversation);
   }
   return {};
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 
+#include "tests/support/areas.h"
 #include "tests/support/http_client.h"
 #include "tests/support/httpd_server.h"
 
@@ -150,6 +151,28 @@ TEST(Hanging, AWorkerThatObeysItsStopTokenIsKept) {
   server.expect_log("the client gets 504");
   EXPECT_EQ(get(server.port(), "/e/pid").status, 200);
   EXPECT_EQ(server.processes_of("echo"), before);
+}
+
+// ---- clients that go ----
+
+TEST(Abandoned, AWorkerThatWorksOnForNobodyHoldsNobodyUp) {
+  Contained server("-processes 2");
+  {
+    HttpConnection impatient(server.port());
+    ASSERT_TRUE(impatient.send(request_text("GET", "/w?wait=4000")));
+    ASSERT_TRUE(wait_until([&] {
+      const Areas areas(server.pid());
+      return areas.load().slots[0].cells[0].holder.load() != 0 || areas.load().slots[1].cells[0].holder.load() != 0;
+    }));
+  }
+  const auto began = Clock::now();
+  auto longest = Clock::duration::zero();
+  while (Clock::now() - began < 4s) {
+    const auto asked = Clock::now();
+    EXPECT_EQ(get(server.port(), "/w").status, 200);
+    longest = std::max(longest, Clock::now() - asked);
+  }
+  EXPECT_LT(longest, 500ms) << "a request went to the worker that is still busy";
 }
 
 }  // namespace

@@ -112,6 +112,27 @@ TEST_F(LateRequestTest, SoIsOneThatClosesTheConnection) {
   EXPECT_TRUE(is_claimable());
 }
 
+TEST_F(LateRequestTest, AnAbandonedOneHoldsItsClaimUntilItsWorkerEndsIt) {
+  LateRequest request = LateRequest::abandoned(HeldClaim(claims, 0, pid, claims.try_claim(0, pid).value()),
+                                               *conversation, nudge.get(), now + 10s);
+  EXPECT_FALSE(request.settle(now));
+  EXPECT_FALSE(claims.is_late(0, 1));
+  EXPECT_FALSE(is_claimable()) << "it is still at work";
+  say(end());
+  EXPECT_TRUE(request.settle(now + 9s));
+  EXPECT_TRUE(is_claimable());
+}
+
+TEST_F(LateRequestTest, AnAbandonedOneIsLateWhenItsTimeIsOver) {
+  LateRequest request = LateRequest::abandoned(HeldClaim(claims, 0, pid, claims.try_claim(0, pid).value()),
+                                               *conversation, nudge.get(), now + 10s);
+  EXPECT_FALSE(request.settle(now + 10s));
+  EXPECT_TRUE(claims.is_late(0, 1));
+  EXPECT_FALSE(request.settle(now + 10s + LateRequest::patience / 2));
+  EXPECT_TRUE(request.settle(now + 10s + LateRequest::patience));
+  EXPECT_FALSE(is_claimable()) << "the manager ends it";
+}
+
 TEST_F(LateRequestTest, OutputIsNoEnd) {
   LateRequest late = make_late();
   std::string output;
