@@ -134,7 +134,7 @@ TEST_P(EitherClient, SeesWhatIsWrong) {
                                                    : Verdict::right;
     EXPECT_EQ(outcome.verdict, expected) << testing::PrintToString(outcome);
   }
-  const PostBreaches breaches = check_posts(outcomes, site.counted(), site.error_log());
+  const PostBreaches breaches = site.breaches(outcomes);
   EXPECT_EQ(breaches.counted_twice.size(), outcomes.count([](const Outcome& o) { return o.question.is_post; }));
   EXPECT_EQ(breaches.count(), breaches.counted_twice.size()) << breaches.text();
 }

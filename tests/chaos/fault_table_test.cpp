@@ -11,7 +11,6 @@
 #include <initializer_list>
 
 #include "tests/chaos/pattern.h"
-#include "tests/chaos/posts.h"
 #include "tests/chaos/scale.h"
 #include "tests/chaos/site.h"
 #include "tests/chaos/table.h"
@@ -64,7 +63,7 @@ class FaultTable : public testing::TestWithParam<Setting> {
   Outcomes finish(Site& site, Outcomes outcomes) {
     EXPECT_THAT(outcomes.where(is_one_of({Verdict::wrong, Verdict::cut_as_whole, Verdict::other_status})), IsEmpty());
     EXPECT_GT(outcomes.count(Verdict::right), outcomes.size() / 10) << outcomes.text();
-    const PostBreaches breaches = check_posts(outcomes, site.counted(), site.error_log());
+    const PostBreaches breaches = site.breaches(outcomes);
     EXPECT_EQ(breaches.count(), 0U) << breaches.text();
     return outcomes;
   }

@@ -10,7 +10,6 @@
 #include <csignal>
 #include <iostream>
 
-#include "tests/chaos/posts.h"
 #include "tests/chaos/scale.h"
 #include "tests/chaos/site.h"
 #include "tests/chaos/table.h"
@@ -159,7 +158,7 @@ TEST_P(RandomFaults, FalsifyNothingRepeatNothingAndPass) {
 
   EXPECT_THAT(outcomes.where(is_one_of({Verdict::wrong, Verdict::cut_as_whole})), IsEmpty());
   EXPECT_THAT(outcomes.where(is_one_of({Verdict::other_status, Verdict::silent, Verdict::unsent})), IsEmpty());
-  const PostBreaches breaches = check_posts(outcomes, site.counted(), site.error_log());
+  const PostBreaches breaches = site.breaches(outcomes);
   EXPECT_EQ(breaches.count(), 0U) << breaches.text();
   EXPECT_LE(census.most(), Site::processes + 1);
   EXPECT_GT(outcomes.count(Verdict::right), outcomes.size() / 2);

@@ -257,4 +257,15 @@ void Site::fill_disk() {
 
 void Site::free_disk() { fs::remove(httpd_.root() + "/tmp/full"); }
 
+PostBreaches Site::breaches(const Outcomes& outcomes) const {
+  PostBreaches breaches;
+  wait_until(
+      [&] {
+        breaches = check_posts(outcomes, read_file(files_ / "counted"), httpd_.error_log());
+        return breaches.unexplained.empty();
+      },
+      Milliseconds(3'000));
+  return breaches;
+}
+
 }  // namespace cppfcgi::test

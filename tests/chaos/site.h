@@ -11,6 +11,7 @@
 
 #include "shared/claims.h"
 #include "shared/memory.h"
+#include "tests/chaos/posts.h"
 #include "tests/chaos/traffic.h"
 #include "tests/support/httpd_server.h"
 #include "tests/support/temp_folder.h"
@@ -89,8 +90,8 @@ class Site {
   void free_disk();
 
   // ---- what POSTs left ----
-  std::string counted() const { return read_file(files_ / "counted"); }
-  std::string error_log() const { return httpd_.error_log(); }
+  // Waits a while for the lines that explain losses: a worker's end is told when its successor is ready.
+  PostBreaches breaches(const Outcomes& outcomes) const;
 
  private:
   std::string configuration() const;
