@@ -5,10 +5,14 @@ T ?= 600
 CHAOS := tests/chaos/shards 2 env CPPFCGI_BUILD=$(abspath $(BUILD)) SEED=$(SEED) $(BUILD)/tests/chaos/suite \
          $(if $(FILTER),--gtest_filter='$(FILTER)')
 
-.PHONY: chaos chaos-short
+.PHONY: chaos chaos-short chaos-peers
 chaos: dependencies-test ## faults under load: T=600 seconds of random ones, 22 s for each of the fault table; SEED=n repeats a run
 	@$(MAKE) --no-print-directory products test-programs
 	CHAOS_FULL=1 CHAOS_SECONDS=$$(($(T) / 3)) $(CHAOS)
 
 chaos-short: products test-programs ## the same as `make test` does it
 	$(CHAOS)
+
+chaos-peers: dependencies-test ## the fault table for mod_fcgid, mod_proxy_fcgi and NGINX, the latter two with supervisord
+	@$(MAKE) --no-print-directory products test-programs
+	CHAOS_FULL=1 CHAOS_PEERS=1 $(subst $(if $(FILTER),--gtest_filter='$(FILTER)'),,$(CHAOS)) --gtest_filter='Other/*'

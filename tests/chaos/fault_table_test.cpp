@@ -3,16 +3,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <initializer_list>
 
-#include "tests/chaos/pattern.h"
 #include "tests/chaos/scale.h"
 #include "tests/chaos/site.h"
+#include "tests/chaos/slow_readers.h"
 #include "tests/chaos/table.h"
 
 namespace cppfcgi::test {
@@ -345,78 +344,10 @@ TEST_P(FaultTable, ABrokenDeployIsRefusedAndTheOldProgramGoesOn) {
   EXPECT_TRUE(site.becomes_complete(1'000ms));
 }
 
-// ---- slow readers ----
-
-// Connections that read 10 KB/s each of an answer of 8 MB, and check it as far as it comes.
-class SlowReaders {
- public:
-  SlowReaders(int port, std::size_t count) : port_(port), count_(count), thread_([this] { read_on(); }) {}
-  ~SlowReaders() { finish(); }
-  SlowReaders(const SlowReaders&) = delete;
-  SlowReaders& operator=(const SlowReaders&) = delete;
-
-  void finish() {
-    is_over_ = true;
-    if (thread_.joinable()) thread_.join();
-  }
-  bool have_all_begun() const { return has_begun_ == count_; }
-  // Afterwards: those that were answered well as far as they came.
-  std::size_t right() const {
-    return static_cast<std::size_t>(std::count_if(readers_.begin(), readers_.end(), [](const auto& reader) {
-      const auto body = reader->got.find("\r\n\r\n");
-      return reader->got.starts_with("HTTP/1.1 200 ") && !reader->has_ended && body != std::string::npos &&
-             body + 4 < reader->got.size() &&
-             pattern_of(reader->nonce, bytes).starts_with(std::string_view(reader->got).substr(body + 4));
-    }));
-  }
-
- private:
-  static constexpr std::size_t bytes = 8'000'000;
-  struct Reader {
-    explicit Reader(int port) : connection(port) {}
-    HttpConnection connection;
-    std::uint64_t nonce = 0;
-    std::string got;
-    bool has_ended = false;
-  };
-
-  void begin_one() {
-    auto reader = std::make_unique<Reader>(port_);
-    reader->nonce = mixed_question(seed() + 1, readers_.size()).nonce;
-    const int little = 8'192;
-    ::setsockopt(reader->connection.fd(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
-    reader->connection.send(request_text("GET", target_of({.nonce = reader->nonce, .bytes = bytes})));
-    readers_.push_back(std::move(reader));
-  }
-  // One more begins each 50 ms; each reads 512 bytes then.
-  void read_on() {
-    for (auto next = Clock::now(); !is_over_; next += 50ms) {
-      std::this_thread::sleep_until(next);
-      if (readers_.size() < count_) begin_one();
-      std::size_t begun = 0;
-      for (auto& reader : readers_) {
-        char piece[512];
-        const ssize_t got = ::recv(reader->connection.fd(), piece, sizeof piece, MSG_DONTWAIT);
-        if (got > 0) reader->got.append(piece, static_cast<std::size_t>(got));
-        if (got == 0) reader->has_ended = true;
-        begun += !reader->got.empty();
-      }
-      has_begun_ = begun;
-    }
-  }
-
-  const int port_;
-  const std::size_t count_;
-  std::vector<std::unique_ptr<Reader>> readers_;
-  std::atomic<std::size_t> has_begun_{0};
-  std::atomic<bool> is_over_{false};
-  std::thread thread_;
-};
-
 TEST_P(FaultTable, SlowReadersDoNotStarveFastClients) {
   constexpr std::size_t readers = 50;
   Site site(GetParam());
-  SlowReaders slow(site.httpd().port(), readers);
+  SlowReaders slow(site.httpd().port(), readers, seed() + 1);
   TrafficPlan plan = site.plan([](std::size_t i) {
     Question question = mixed_question(seed(), i);
     question.bytes = std::min<std::size_t>(question.bytes, 2'000);

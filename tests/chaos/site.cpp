@@ -22,25 +22,6 @@ namespace fs = std::filesystem;
 constexpr Milliseconds census_pause{10};
 constexpr std::size_t small_disk_bytes = std::size_t{8} << 20;
 
-// All processes that run this program, replaced or not, the oldest first.
-std::vector<pid_t> pids_of(const std::string& program) {
-  std::vector<std::pair<std::uint64_t, pid_t>> found;
-  std::error_code gone;
-  for (const auto& entry : fs::directory_iterator("/proc", gone)) {
-    const int pid = std::atoi(entry.path().filename().c_str());
-    if (pid <= 0) continue;
-    const std::string executable = executable_of(pid);
-    if (!executable.starts_with(program)) continue;
-    const std::string rest = executable.substr(program.size());
-    if (!rest.empty() && rest != " (deleted)") continue;
-    if (const auto id = process_id(pid)) found.emplace_back(id->start_time, pid);
-  }
-  std::sort(found.begin(), found.end());
-  std::vector<pid_t> pids;
-  for (const auto& [start, pid] : found) pids.push_back(pid);
-  return pids;
-}
-
 // A file system of its own at this folder, in a mount name space of this process's own, so that it ends with us.
 bool mount_small_disk(const std::string& folder) {
   static const bool is_alone = ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0;
@@ -64,6 +45,31 @@ Mapping must(Result<Mapping> mapping) {
 }
 
 }  // namespace
+
+std::vector<pid_t> pids_of(const std::string& program) {
+  std::vector<std::pair<std::uint64_t, pid_t>> found;
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator("/proc", gone)) {
+    const int pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0) continue;
+    const std::string executable = executable_of(pid);
+    if (!executable.starts_with(program)) continue;
+    const std::string rest = executable.substr(program.size());
+    if (!rest.empty() && rest != " (deleted)") continue;
+    if (const auto id = process_id(pid)) found.emplace_back(id->start_time, pid);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<pid_t> pids;
+  for (const auto& [start, pid] : found) pids.push_back(pid);
+  return pids;
+}
+
+void replace_program(const std::string& path, const std::string& text) {
+  const std::string fresh = path + ".new";
+  write_file(fresh, text);
+  fs::permissions(fresh, fs::perms(0755));
+  fs::rename(fresh, path);
+}
 
 // ---- census ----
 
@@ -216,15 +222,12 @@ std::size_t Site::starts() const { return read_file(files_ / "started").size(); 
 
 // ---- the program and the configuration ----
 
-void Site::put_program(const std::string& product_name, const std::string& trailer) {
-  const std::string fresh = program_ + ".new";
-  write_file(fresh, read_file(product(product_name)) + trailer);
-  fs::permissions(fresh, fs::perms(0755));
-  fs::rename(fresh, program_);
+void Site::deploy() {
+  const std::string trailer = fmt::format("\nversion {}\n", ++version_);
+  replace_program(program_, read_file(product("tests/chaos/programs/answerer")) + trailer);
 }
 
-void Site::deploy() { put_program("tests/chaos/programs/answerer", fmt::format("\nversion {}\n", ++version_)); }
-void Site::deploy_broken() { put_program("tests/chaos/programs/broken", ""); }
+void Site::deploy_broken() { replace_program(program_, read_file(product("tests/chaos/programs/broken"))); }
 
 void Site::change_configuration() {
   ++change_;

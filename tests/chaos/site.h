@@ -28,6 +28,12 @@ struct Setting {
 };
 inline void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.name(); }
 
+// All processes that run this program, its file replaced or not, the oldest first.
+std::vector<pid_t> pids_of(const std::string& program);
+
+// Puts this text there by rename, for all to execute.
+void replace_program(const std::string& path, const std::string& text);
+
 // Counts the living workers all the time.
 class Census {
  public:
@@ -95,7 +101,6 @@ class Site {
 
  private:
   std::string configuration() const;
-  void put_program(const std::string& product_name, const std::string& trailer);
   int open_memory(const char* name) const;
   void map_scoreboard();
 
