@@ -33,7 +33,7 @@ bool mount_small_disk(const std::string& folder) {
 HttpdOptions options_for(const Setting& setting) {
   HttpdOptions options{.mpm = setting.mpm, .has_http2 = setting.is_http2};
   options.mpm_tuning = setting.mpm == "prefork"
-                           ? "StartServers 20\nMinSpareServers 10\nMaxSpareServers 100\nMaxRequestWorkers 100\n"
+                           ? "StartServers 80\nMinSpareServers 10\nMaxSpareServers 100\nMaxRequestWorkers 100\n"
                            : "StartServers 4\nThreadsPerChild 25\nMinSpareThreads 50\nMaxSpareThreads 400\n"
                              "MaxRequestWorkers 400\n";
   return options;
@@ -202,8 +202,13 @@ pid_t Site::manager() const {
   return managers.size() == 1 ? managers.front() : 0;
 }
 
+bool Site::has_manager_other_than(pid_t former) const {
+  const pid_t now = manager();
+  return now != 0 && now != former && httpd_.count_log(fmt::format("started another manager .pid {}.", now)) > 0;
+}
+
 pid_t Site::kill_manager() {
-  httpd_.allow_log("the manager");
+  httpd_.allow_log("the manager|no manager runs");
   const std::vector<pid_t> managers = httpd_.managers();
   for (const pid_t pid : managers) ::kill(pid, SIGKILL);
   return managers.empty() ? 0 : managers.front();
@@ -251,7 +256,7 @@ void Site::wipe_load() {
 }
 
 void Site::fill_disk() {
-  httpd_.allow_log("the request's body cannot be spooled: .*No space left on device");
+  httpd_.allow_log("body cannot be spooled: .*No space left on device");
   const Fd file(::open((httpd_.root() + "/tmp/full").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   const std::string block(4'096, 'x');
   while (::write(file.get(), block.data(), block.size()) > 0) {

@@ -77,8 +77,9 @@ class Site {
   bool is_complete();
   [[nodiscard]] bool becomes_complete(Milliseconds within);
   bool shares_no_worker_with(const std::vector<pid_t>& others) const;
-  pid_t manager() const;  // 0: there is none, or there are several
-  pid_t kill_manager();   // each: whom
+  pid_t manager() const;                            // 0: there is none, or there are several
+  bool has_manager_other_than(pid_t former) const;  // and it is at work
+  pid_t kill_manager();                             // each: whom
   pid_t kill_httpd_child(Random& random);
   std::size_t starts() const;  // of workers, broken ones included, so far
 
