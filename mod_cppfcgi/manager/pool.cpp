@@ -117,6 +117,7 @@ void Pool::take(const Event& event) {
       if (is_trial(slot) && slots_[slot].is_checking) end_trial(Reason::unfit);
       break;
     case Happened::program_changed:
+      last_change_ = now_;
       next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
       break;
     case Happened::time_passed:
@@ -245,6 +246,8 @@ void Pool::count_early_death(const Slot& slot) {
   Duration pause = first_delay;
   for (std::uint32_t i = 1; i < streak() && pause < longest; ++i) pause *= 2;
   pause = std::min(pause, longest);
+  // It may have been the program from before the change; the one from after it has not been tried.
+  if (slot.started < last_change_) pause = first_delay;
   const double shortened = static_cast<double>(pause.count()) * (1.0 - random() / 4);
   next_start_ = now_ + Duration(static_cast<Duration::rep>(shortened));
 }

@@ -253,6 +253,7 @@ class Pool {
   std::uint32_t early_deaths_ = 0;  // in a row
   std::uint32_t short_lives_ = 0;   // in a row
   Time last_death_{};               // that counted
+  Time last_change_{};              // of the program
   Time next_start_{};               // no start before this
   Time next_first_start_{};         // no slot's first start before this
   Time end_{};                      // of a shut down: SIGKILL

@@ -365,6 +365,26 @@ TEST(Pool, TriesAtOnceWhenTheProgramHasChanged) {
   EXPECT_EQ(bench.phase(0), Phase::starting);
 }
 
+// A deploy writes the new program beside the old one, and renames it: the first may bring a try of the old one, during
+// which the second comes.
+TEST(Pool, TriesAgainSoonWhenTheProgramHasChangedDuringATry) {
+  Bench bench(workers(1));
+  bench.begin();
+  for (int i = 0; i < 8; ++i) {
+    bench.happen(Happened::exited);
+    bench.pass();
+  }
+  ASSERT_EQ(bench.phase(0), Phase::starting);
+  bench.now += 1ms;
+  bench.happen(Happened::program_changed);
+  bench.now += 1ms;
+  bench.happen(Happened::exited);
+  EXPECT_LE(bench.until_next(), 100ms);
+  bench.pass();
+  bench.happen(Happened::exited);
+  EXPECT_GT(bench.until_next(), 1s) << "and no sooner again and again";
+}
+
 TEST(Pool, TriesNotMoreThanTenTimesASecondHoweverOftenTheProgramChanges) {
   Bench bench(workers(1));
   bench.begin();
