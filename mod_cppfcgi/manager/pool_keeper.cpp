@@ -266,6 +266,7 @@ void PoolKeeper::perform(const Action& action) {
     case Do::kill:
       if (!place.worker) return;
       log_.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot), text_of(config_.stop_grace));
+      place.was_killed = true;
       return place.worker->kill();
     case Do::report_death:
       return report_death(action);
@@ -327,6 +328,7 @@ void PoolKeeper::publish_refusal() {
 void PoolKeeper::start(std::uint32_t slot) {
   Place& place = places_[slot];
   place.resets = 0;
+  place.was_killed = false;
   place.answers = false;
   place.check_failure.clear();
   if (place.socket.fd() < 0) {  // its last worker was adopted, and held the socket alone
@@ -452,6 +454,7 @@ void PoolKeeper::bury(std::uint32_t slot) {
   if (place.question && !place.question->is_unread()) place.question.reset();
   around_.board.publish_end(rows_.first_slot + slot);
   log_.info("{} ended: {}", place.last_worker, place.last_end.text);
+  if (pool_.state(slot).phase == Phase::stopping) report_bad_stop(slot);
   obituaries_.ended(slot, pool_.state(slot).generation);
   // Somebody else's SIGKILL says nothing about the program.
   const bool is_own_end = worker->end().is_known && worker->end().signal != SIGKILL;
@@ -459,6 +462,14 @@ void PoolKeeper::bury(std::uint32_t slot) {
   Event event = about(Happened::exited, slot);
   event.is_unused = place.was_unused;
   handle(event);
+}
+
+// Its end was wanted, but not this way: a request may have been lost with it.
+void PoolKeeper::report_bad_stop(std::uint32_t slot) {
+  const Place& place = places_[slot];
+  const Worker::End& end = place.last_end;
+  if (place.was_killed || !end.is_known || !end.is_failure || end.signal == SIGTERM) return;
+  log_.warn("{} crashed while it was being ended: {}", place.last_worker, end.text);
 }
 
 void PoolKeeper::report_death(const Action& action) {

@@ -88,6 +88,7 @@ class PoolKeeper {
     Worker::End last_end;
     bool was_unused = false;
     bool was_silent = false;  // it hangs, and this is why
+    bool was_killed = false;  // it did not end in time
     std::optional<std::uint64_t> stacks_reading;
   };
 
@@ -113,6 +114,7 @@ class PoolKeeper {
   void write_stacks(std::uint32_t slot, const Stacks& stacks);
   void stop_reading(std::uint32_t slot);
   void bury(std::uint32_t slot);
+  void report_bad_stop(std::uint32_t slot);
   void report_death(const Action& action);
   void report_refusal(const Action& action);
   void report_commit();

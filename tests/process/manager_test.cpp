@@ -294,6 +294,21 @@ TEST(Manager, EndsAllWithinTheGraceHoweverStubbornTheyAre) {
   rig.allow("has not ended within 500 ms after SIGTERM: killed");
 }
 
+TEST(Manager, TellsOfAWorkerThatCrashesWhileItIsBeingEnded) {
+  ManagerRig rig;
+  const PoolConfig pool = rig.pool({"ignore-term", "answer", "1"});
+  rig.configure({pool});
+  ASSERT_TRUE(rig.is_ready(pool));
+  const pid_t worker = rig.pid(pool);
+  rig.configure({});
+  rig.end_generation();
+  ASSERT_TRUE(rig.becomes(pool, 0, Phase::stopping));
+  ASSERT_GT(worker, 1);
+  kill(worker, SIGKILL);
+  EXPECT_TRUE(rig.logs("(pid " + std::to_string(worker) +
+                       ") of pool /actor crashed while it was being ended: killed by signal 9 SIGKILL"));
+}
+
 TEST(Manager, EndsIdleWorkersAtOnce) {
   ManagerRig rig;
   PoolConfig pool = rig.pool({"answer", "1"}, 4);
