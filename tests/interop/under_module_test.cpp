@@ -75,7 +75,8 @@ TEST_F(LibfcgiProgram, ServesMoreClientsThanItHasProcesses) {
 
 TEST_F(LibfcgiProgram, IsReplacedWhenItDies) {
   for (int death = 0; death < 3; ++death) {
-    EXPECT_EQ(get(httpd_.port(), "/app?die").status, 502);
+    // Another request each time: one that workers have died of again and again is refused.
+    EXPECT_EQ(get(httpd_.port(), "/app/" + std::to_string(death) + "?die").status, 502);
     const auto answer = fetch({.url = httpd_.url("/app?pid")});
     EXPECT_EQ(answer.status, 200);
     EXPECT_LE(answer.seconds, 0.5);
