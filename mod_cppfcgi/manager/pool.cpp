@@ -357,7 +357,7 @@ void Pool::stop(std::uint32_t index, Reason reason) {
   Slot& slot = slots_[index];
   slot.phase = Phase::stopping;
   slot.reason = reason;
-  slot.deadline = mode_ == Mode::shut_down ? end_ : now_ + policy_.stop_grace;
+  slot.deadline = mode_ == Mode::shut_down ? end_ : now_ + stop_grace(index);
   note(Do::publish, index);
   note(Do::terminate, index);
 }

@@ -29,6 +29,7 @@
 // into the log ── then ─▶ Stopping: SIGTERM, SIGKILL. Its successor starts when it is given up.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -162,6 +163,10 @@ class Pool {
   Reason reason(std::uint32_t slot) const { return slots_[slot].reason; }
   bool is_backing_off() const { return streak() > 0; }
   bool is_trial(std::uint32_t slot) const { return trial_ == slot; }
+  // From SIGTERM to SIGKILL. Who hangs seldom minds the first.
+  Duration stop_grace(std::uint32_t slot) const {
+    return slots_[slot].reason == Reason::hung ? std::min(policy_.stop_grace, hung_grace) : policy_.stop_grace;
+  }
   // How many requests the worker may serve, less a little by chance, so that not all are due together; 0: any number.
   std::uint64_t allowance(std::uint32_t slot) const { return slots_[slot].allowance; }
   // The breaker is open and nobody serves: how long until the next try.
@@ -175,6 +180,7 @@ class Pool {
       10;                                         // ready_timeouts for silence where others of the pool have spoken
   static constexpr Duration late_grace{500};      // for a late request to end after all
   static constexpr Duration stacks_grace{2'000};  // for its stacks to be read
+  static constexpr Duration hung_grace{1'000};    // at most, from SIGTERM to SIGKILL
   static constexpr Duration check_grace{10'000};  // for the deploy check
   static constexpr Duration unused_trust{1'000};  // that an unused worker must live to be trusted
   static constexpr double jitter = 0.1;           // of lifetime and allowance, downwards

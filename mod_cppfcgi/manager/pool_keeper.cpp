@@ -265,7 +265,8 @@ void PoolKeeper::perform(const Action& action) {
       return;
     case Do::kill:
       if (!place.worker) return;
-      log_.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot), text_of(config_.stop_grace));
+      log_.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot),
+                text_of(pool_.stop_grace(action.slot)));
       place.was_killed = true;
       return place.worker->kill();
     case Do::report_death:

@@ -821,7 +821,7 @@ TEST(Pool, EndsAWorkerThatStaysLateAndReadsItsStacksFirst) {
   EXPECT_EQ(bench.phase(0), Phase::draining);
   EXPECT_EQ(bench.happen(Happened::drained, 0), Actions{}) << "its stacks are being read";
   EXPECT_EQ(bench.happen(Happened::stacks_read, 0), (Actions{{Do::publish, 0}, {Do::terminate, 0}}));
-  EXPECT_EQ(bench.until_next(), 2s);
+  EXPECT_EQ(bench.until_next(), 1s);
   bench.happen(Happened::answered, 1);
   bench.pass();
   EXPECT_EQ(bench.actions, (Actions{{Do::kill, 0}}));
