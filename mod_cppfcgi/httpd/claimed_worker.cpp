@@ -62,7 +62,11 @@ Result<Connection> ClaimedWorker::connect(std::string& opening) {
   }
   const std::string path = socket_path(child_.access.socket_folder, settings_.key, index());
   auto fd = connect_to_worker(path, std::min(Clock::now() + time_left(), end_));
-  if (!fd) return fd.error();
+  if (!fd) {
+    // The manager has died, and so has this worker since: until the next manager sees it, nobody else shall come here.
+    if (!is_living(pid_)) claim_.mark_late();
+    return fd.error();
+  }
   Connection connection{.fd = *std::move(fd)};
   if (is_kept()) {
     if (auto made = make_blocking(connection); !made) return made.error();

@@ -50,6 +50,14 @@ class FaultTable : public testing::TestWithParam<Setting> {
   static Ask mixed() {
     return [](std::size_t i) { return mixed_question(seed(), i); };
   }
+  // Three of the four workers work at any time.
+  static Ask busy() {
+    return [](std::size_t i) {
+      Question question = mixed_question(seed(), i);
+      question.work_ms += 4;
+      return question;
+    };
+  }
   static Ask gets_only() {
     return [](std::size_t i) {
       Question question = mixed_question(seed(), i);
@@ -89,13 +97,7 @@ INSTANTIATE_TEST_SUITE_P(Under, FaultTable, testing::ValuesIn(settings_of_rows()
 TEST_P(FaultTable, OfRandomWorkersKilledFiveTimesASecondOnlyWhatMayHaveBegunIsLost) {
   Site site(GetParam());
   int kills = 0;
-  // Three of the four workers are busy at any time.
-  const auto longer = [](std::size_t i) {
-    Question question = mixed_question(seed(), i);
-    question.work_ms += 4;
-    return question;
-  };
-  const Outcomes outcomes = during(site, longer, [&] {
+  const Outcomes outcomes = during(site, busy(), [&] {
     every(200ms, [&] {
       const auto workers = site.workers();
       if (!workers.empty() && ::kill(workers[random_() % workers.size()], SIGKILL) == 0) ++kills;
@@ -256,6 +258,23 @@ TEST_P(FaultTable, DeathsOfTheManagerCostNothing) {
   report("the manager killed", outcomes, fmt::format("{} times", repetitions()));
   expect_only(outcomes, {});
   EXPECT_EQ(site.workers(), before);
+}
+
+// The dead worker stays published as ready until there is a manager again.
+TEST_P(FaultTable, AWorkerThatDiesWithTheManagerCostsNoMoreThanByItself) {
+  Site site(GetParam());
+  const Outcomes outcomes = during(site, busy(), [&] {
+    for (int i = 0; i < repetitions(); ++i) {
+      const pid_t manager = site.manager(), worker = site.workers().front();
+      site.kill_manager();
+      ::kill(worker, SIGKILL);
+      EXPECT_TRUE(wait_until([&] { return site.has_manager_other_than(manager); }, 2'000ms)) << "no other";
+      EXPECT_TRUE(site.becomes_complete(1'000ms));
+    }
+  });
+  report("the manager and a worker killed", outcomes, fmt::format("{} times", repetitions()));
+  expect_only(outcomes, {Verdict::cut, Verdict::bad_gateway});
+  EXPECT_LE(outcomes.failed(), static_cast<std::size_t>(repetitions()));
 }
 
 TEST_P(FaultTable, AStoppedWorkerCostsOneRequestAtItsDeadline) {
