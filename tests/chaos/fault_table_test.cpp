@@ -24,15 +24,6 @@ using Ask = std::function<Question(std::size_t)>;
 
 double milliseconds_of(std::chrono::microseconds time) { return static_cast<double>(time.count()) / 1'000; }
 
-// Does it again and again, every so often, for the length of a row.
-void every(Milliseconds period, const std::function<void()>& strike) {
-  const auto begin = Clock::now();
-  for (auto next = begin + period; next <= begin + row_length(); next += period) {
-    std::this_thread::sleep_until(next);
-    strike();
-  }
-}
-
 class FaultTable : public testing::TestWithParam<Setting> {
  protected:
   // Asks while this goes on, and a moment longer.

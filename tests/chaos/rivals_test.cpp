@@ -20,14 +20,6 @@ std::vector<std::string> rivals() {
   return std::getenv("CHAOS_PEERS") == nullptr ? std::vector<std::string>{} : rival_names();
 }
 
-void every(Milliseconds period, const std::function<void()>& strike) {
-  const auto begin = Clock::now();
-  for (auto next = begin + period; next <= begin + row_length(); next += period) {
-    std::this_thread::sleep_until(next);
-    strike();
-  }
-}
-
 class Rivals : public testing::TestWithParam<std::string> {
  protected:
   using Ask = std::function<Question(std::size_t)>;

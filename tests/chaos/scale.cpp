@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <random>
+#include <thread>
 
 namespace cppfcgi::test {
 namespace {
@@ -28,6 +29,14 @@ std::uint64_t seed() {
   static const std::uint64_t chosen =
       variable("SEED").empty() ? std::random_device{}() : std::strtoull(variable("SEED").c_str(), nullptr, 10);
   return chosen;
+}
+
+void every(Milliseconds period, const std::function<void()>& strike) {
+  const auto begin = Clock::now();
+  for (auto next = begin + period; next <= begin + row_length(); next += period) {
+    std::this_thread::sleep_until(next);
+    strike();
+  }
 }
 
 // httpd has no HTTP/2 under prefork.

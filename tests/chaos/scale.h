@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tests/chaos/site.h"
@@ -15,6 +16,9 @@ Milliseconds row_length();     // of the fault table
 Milliseconds random_length();  // of random faults
 int repetitions();             // of restarts, deploys, deaths of the manager
 std::uint64_t seed();
+
+// Does it again and again, every so often, for the length of a row.
+void every(Milliseconds period, const std::function<void()>& strike);
 
 std::vector<Setting> settings_of_rows();
 std::vector<Setting> settings_of_random_faults();
