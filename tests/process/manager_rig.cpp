@@ -174,14 +174,7 @@ std::string ManagerRig::socket(const PoolConfig& pool, std::uint32_t index) cons
 }
 
 bool ManagerRig::is_ready(const PoolConfig& pool, Milliseconds within) const {
-  return wait_until(
-      [&] {
-        for (std::uint32_t index = 0; index < pool.processes; ++index) {
-          if (state(pool, index).phase != Phase::ready) return false;
-        }
-        return true;
-      },
-      within);
+  return wait_until([&] { return serving(pool).size() >= pool.processes; }, within);
 }
 
 bool ManagerRig::becomes(const PoolConfig& pool, std::uint32_t index, Phase phase) const {

@@ -55,7 +55,7 @@ class ManagerRig {
   std::size_t living(const PoolConfig& pool) const;          // workers, whatever they do
   std::string socket(const PoolConfig& pool, std::uint32_t index = 0) const;
 
-  // Waits until all workers of the pool are ready. False: they are not in time.
+  // Waits until all workers of the pool are ready, in whatever slots. False: they are not in time.
   [[nodiscard]] bool is_ready(const PoolConfig& pool, Milliseconds within = Milliseconds(10'000)) const;
   [[nodiscard]] bool becomes(const PoolConfig& pool, std::uint32_t index, Phase phase) const;
 
