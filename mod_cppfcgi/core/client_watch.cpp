@@ -12,7 +12,8 @@ constexpr auto look_period = 250ms;
 
 pollfd ClientWatch::wanted() const {
   // Once it has half closed it would be ready for ever; an error or a full close still shows.
-  return {.fd = socket_, .events = static_cast<short>(half_closed_ ? 0 : POLLRDHUP), .revents = 0};
+  const int input = half_closed_ ? 0 : POLLRDHUP;
+  return {.fd = socket_, .events = static_cast<short>(has_output() ? input | POLLOUT : input), .revents = 0};
 }
 
 ClientWatch::Clock::time_point ClientWatch::look_again(Clock::time_point now) const {
@@ -21,6 +22,7 @@ ClientWatch::Clock::time_point ClientWatch::look_again(Clock::time_point now) co
 }
 
 bool ClientWatch::is_gone(short happened, Clock::time_point now) {
+  if ((happened & POLLOUT) != 0 && has_output()) output_->write_on();
   if (is_aborted_(context_) || (happened & (POLLHUP | POLLERR | POLLNVAL)) != 0) return true;
   if ((happened & POLLRDHUP) != 0 && !half_closed_) half_closed_ = now;
   return half_closed_ && now >= *half_closed_ + half_close_grace;

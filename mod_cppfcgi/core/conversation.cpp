@@ -134,7 +134,8 @@ Conversation::Input Conversation::receive(std::span<std::byte> buffer, milliseco
     if (has_sent) deadline_.reset();
     const Clock::duration left = time_left();
     if (left <= -end_grace) return {.outcome = Outcome::out_of_time};
-    const bool may_block = connection_.is_blocking && !is_sending() && !deadline_ && left >= blocking_time;
+    const bool may_block =
+        connection_.is_blocking && !is_sending() && !deadline_ && left >= blocking_time && !client.has_output();
     // A connection that does not block has nothing for us yet right after the request has left.
     if (may_block || deadline_ || has_received_ || send_code_ != 0) {
       const ssize_t got = ::recv(connection_.fd.get(), buffer.data(), buffer.size(), may_block ? 0 : MSG_DONTWAIT);

@@ -7,6 +7,11 @@
 #include <util_filter.h>
 
 namespace cppfcgi {
+namespace {
+
+constexpr std::size_t small_bytes = 16 * 1024;  // an answer that httpd takes at once, whatever the client does
+
+}  // namespace
 
 apr_bucket_brigade* Delivery::brigade() {
   if (brigade_ == nullptr) brigade_ = apr_brigade_create(request_->pool, request_->connection->bucket_alloc);
@@ -46,11 +51,13 @@ bool Delivery::pass() {
 }
 
 bool Delivery::pass_on(bool is_flushed) {
+  output_.begin();
   if (is_flushed) append(apr_bucket_flush_create(request_->connection->bucket_alloc));
   return pass();
 }
 
 bool Delivery::finish() {
+  if (collected_ > small_bytes) output_.begin();
   append(apr_bucket_eos_create(request_->connection->bucket_alloc));
   return pass();
 }

@@ -6,13 +6,14 @@
 #include <httpd.h>
 
 #include "mod_cppfcgi/core/spool.h"
+#include "mod_cppfcgi/httpd/client_output.h"
 #include "shared/record.h"
 
 namespace cppfcgi {
 
 class Delivery {
  public:
-  explicit Delivery(request_rec* request) : request_(request) {}
+  Delivery(request_rec* request, ClientOutput& output) : request_(request), output_(output) {}
 
   // Borrowed until the next pass_on(), finish(), keep() or forget(), whichever comes first.
   void collect(Bytes bytes);
@@ -42,6 +43,7 @@ class Delivery {
   void reset_connection();
 
   request_rec* request_;
+  ClientOutput& output_;
   apr_bucket_brigade* brigade_ = nullptr;
   apr_bucket* borrowed_ = nullptr;  // the first bucket that is
   std::size_t collected_ = 0;

@@ -53,8 +53,9 @@ Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState&
       child_(child),
       opening_(opening),
       source_(opening, body),
-      client_(client_socket(request->connection), is_aborted, request->connection),
-      delivery_(request),
+      output_(request, client_socket(request->connection), child.temp_folder),
+      client_(client_socket(request->connection), is_aborted, request->connection, &output_),
+      delivery_(request, output_),
       error_text_(request, settings.pool.name),
       worker_(settings, child),
       suspect_(request, settings, body, child.poisons, child.access.load->poison_seed.load(std::memory_order_relaxed)) {
@@ -186,7 +187,16 @@ std::optional<Gateway::Over> Gateway::pass_on(Conversation& conversation, std::o
     drained->retake();
     return abandon(&conversation);
   }
-  return reads_on ? std::nullopt : pass_drained(conversation, *drained);
+  if (!reads_on) return pass_drained(conversation, *drained);
+  return output_.is_full() ? wait_for_room(conversation) : std::nullopt;
+}
+
+// What the client has not taken has reached its bound: the worker waits, which is no fault of its own.
+std::optional<Gateway::Over> Gateway::wait_for_room(Conversation& conversation) {
+  const auto began = Conversation::Clock::now();
+  const bool is_there = output_.wait_for_room();
+  conversation.extend(Conversation::Clock::now() - began);
+  return is_there ? std::nullopt : std::optional(abandon(&conversation));
 }
 
 // The client was slow, and the drainer has read on meanwhile. nullopt: this thread reads on.

@@ -15,6 +15,7 @@
 #include "mod_cppfcgi/httpd/answer.h"
 #include "mod_cppfcgi/httpd/child_state.h"
 #include "mod_cppfcgi/httpd/claimed_worker.h"
+#include "mod_cppfcgi/httpd/client_output.h"
 #include "mod_cppfcgi/httpd/delivery.h"
 #include "mod_cppfcgi/httpd/error_text.h"
 #include "mod_cppfcgi/httpd/pool_settings.h"
@@ -42,6 +43,7 @@ class Gateway {
   Outcome converse(Conversation& conversation);
   std::optional<Outcome> take(Conversation& conversation, Bytes bytes);
   std::optional<Over> pass_on(Conversation& conversation, std::optional<DrainedAnswer>& drained);
+  std::optional<Over> wait_for_room(Conversation& conversation);
   std::optional<Over> pass_drained(Conversation& conversation, DrainedAnswer& drained);
   Over end_drained(Conversation& conversation, const DrainedAnswer::Ending& ending);
   Outcome end(Conversation& conversation, const EndRequestBody& end);
@@ -67,6 +69,7 @@ class Gateway {
   ChildState& child_;
   std::string& opening_;
   RequestSource source_;
+  ClientOutput output_;
   ClientWatch client_;
   Delivery delivery_;
   ErrorText error_text_;

@@ -7,6 +7,7 @@
 #include <mpm_common.h>
 
 #include "mod_cppfcgi/httpd/barrier.h"
+#include "mod_cppfcgi/httpd/client_output.h"
 #include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/configuration_check.h"
 #include "mod_cppfcgi/httpd/handler.h"
@@ -90,6 +91,7 @@ void register_hooks(apr_pool_t*) noexcept {
   ap_hook_map_to_storage(on_map_to_storage, nullptr, nullptr, APR_HOOK_FIRST);
   ap_hook_type_checker(on_type_checker, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
   ap_hook_handler(on_handler, nullptr, nullptr, APR_HOOK_MIDDLE);
+  client_output_register();
 }
 
 }  // namespace
