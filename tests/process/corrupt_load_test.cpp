@@ -95,7 +95,7 @@ class CorruptLoad : public testing::Test {
   }
 
   void kill_a_worker() {
-    const pid_t worker = rig_.pid(first_, static_cast<std::uint32_t>(random_() % first_.processes));
+    const pid_t worker = rig_.pid(first_, static_cast<std::uint32_t>(random_() % (first_.processes + 1)));
     if (worker > 1) ::kill(worker, SIGKILL);
   }
 
@@ -141,7 +141,7 @@ TEST_F(CorruptLoad, NeitherEndsTheManagerNorMakesItStartOrSignalTooMuch) {
   check_numbers(round);
   kill_a_worker();
   ASSERT_TRUE(rig_.is_ready(first_));
-  auto client = FastcgiClient::to_unix(rig_.socket(first_));
+  auto client = FastcgiClient::to_unix(rig_.socket(first_, rig_.serving_slot(first_)));
   std::string question;
   append_record(question, RecordType::get_values, 0, "");
   ASSERT_TRUE(client.send(question));

@@ -163,6 +163,13 @@ std::vector<pid_t> ManagerRig::serving(const PoolConfig& pool) const {
   return all;
 }
 
+std::uint32_t ManagerRig::serving_slot(const PoolConfig& pool) const {
+  for (std::uint32_t index = 0; index <= pool.processes; ++index) {
+    if (state(pool, index).phase == Phase::ready) return index;
+  }
+  throw std::runtime_error("no worker of the pool serves");
+}
+
 std::size_t ManagerRig::living(const PoolConfig& pool) const {
   std::size_t count = 0;
   for (std::uint32_t index = 0; index <= pool.processes; ++index) count += state(pool, index).phase != Phase::empty;

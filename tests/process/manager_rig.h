@@ -52,6 +52,7 @@ class ManagerRig {
   pid_t pid(const PoolConfig& pool, std::uint32_t index = 0) const;
   std::vector<pid_t> pids(const PoolConfig& pool) const;     // of its slots, without the successor's
   std::vector<pid_t> serving(const PoolConfig& pool) const;  // that are ready, whatever their slot
+  std::uint32_t serving_slot(const PoolConfig& pool) const;  // the first of them; throws where there is none
   std::size_t living(const PoolConfig& pool) const;          // workers, whatever they do
   std::string socket(const PoolConfig& pool, std::uint32_t index = 0) const;
 
