@@ -1,5 +1,7 @@
 #include "tests/chaos/posts.h"
 
+#include <gtest/gtest.h>
+
 #include <map>
 #include <set>
 #include <sstream>
@@ -49,6 +51,15 @@ struct Explanations {
     });
   }
 
+  // For a person: whom the log blames.
+  std::string blame(const std::string& nonce) const {
+    const auto found = blamed.find(nonce);
+    if (found == blamed.end()) return "nobody";
+    std::string text = "worker";
+    for (const std::string& worker : found->second) text.append(" ").append(worker);
+    return text;
+  }
+
   bool explains(const std::string& nonce) const {
     const auto found = blamed.find(nonce);
     if (found == blamed.end()) return false;
@@ -94,7 +105,9 @@ PostBreaches check_posts(const Outcomes& outcomes, const std::string& counted, c
     const bool is_refused = outcome.verdict == Verdict::unavailable || outcome.verdict == Verdict::no_storage;
     if (is_refused && is_counted) breaches.refused_yet_counted.push_back(nonce);
     if (outcome.verdict == Verdict::right && !is_counted) breaches.right_yet_uncounted.push_back(nonce);
-    if (outcome.verdict == Verdict::bad_gateway && !log.explains(nonce)) breaches.unexplained.push_back(nonce);
+    if (outcome.verdict != Verdict::bad_gateway || log.explains(nonce)) continue;
+    breaches.unexplained.push_back(nonce + ", which names " + log.blame(nonce) + ": " +
+                                   testing::PrintToString(outcome));
   }
   return breaches;
 }

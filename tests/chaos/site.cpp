@@ -207,17 +207,18 @@ bool Site::has_manager_other_than(pid_t former) const {
   return now != 0 && now != former && httpd_.count_log(fmt::format("started another manager .pid {}.", now)) > 0;
 }
 
-pid_t Site::kill_manager() {
+std::optional<pid_t> Site::kill_manager() {
   httpd_.allow_log("the manager|no manager runs");
   const std::vector<pid_t> managers = httpd_.managers();
   for (const pid_t pid : managers) ::kill(pid, SIGKILL);
-  return managers.empty() ? 0 : managers.front();
+  if (managers.empty()) return std::nullopt;
+  return managers.front();
 }
 
-pid_t Site::kill_httpd_child(Random& random) {
+std::optional<pid_t> Site::kill_httpd_child(Random& random) {
   httpd_.allow_log("AH00052: child pid [0-9]+ exit signal Killed");
   const std::vector<pid_t> children = httpd_.httpd_children();
-  if (children.empty()) return 0;
+  if (children.empty()) return std::nullopt;
   const pid_t child = children[random() % children.size()];
   ::kill(child, SIGKILL);
   return child;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <random>
 #include <string>
@@ -79,8 +80,8 @@ class Site {
   bool shares_no_worker_with(const std::vector<pid_t>& others) const;
   pid_t manager() const;                            // 0: there is none, or there are several
   bool has_manager_other_than(pid_t former) const;  // and it is at work
-  pid_t kill_manager();                             // each: whom
-  pid_t kill_httpd_child(Random& random);
+  std::optional<pid_t> kill_manager();              // each: whom; nullopt: there was none
+  std::optional<pid_t> kill_httpd_child(Random& random);
   std::size_t starts() const;  // of workers, broken ones included, so far
 
   // ---- the program and the configuration ----

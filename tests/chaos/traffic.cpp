@@ -19,7 +19,7 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr std::size_t http2_connections = 4;
-constexpr Milliseconds longest_backlog{5'000};  // what was due is asked until so long after the end
+constexpr Milliseconds longest_backlog{15'000};  // what was due is asked until so long after the end
 
 // A bijection (splitmix64's): different numbers in, different numbers out.
 std::uint64_t mix(std::uint64_t x) {
@@ -244,6 +244,7 @@ void Traffic::ask_on_a_socket() {
       keep(*i, std::move(outcome));
       continue;
     }
+    outcome.asked = now();
     connection->send(request_for(outcome.question), plan_.patience);
     HttpResponse response = connection->receive(outcome.question.is_post ? "POST" : "GET", plan_.patience);
     const bool is_reusable = response.is_whole() && response.header("Connection") != "close";
@@ -300,6 +301,7 @@ class Traffic::Http2Part {
     } catch (const std::runtime_error&) {
       return traffic_.keep(i, std::move(outcome));
     }
+    outcome.asked = traffic_.now();
     outcome.was_kept = connections_.back()->was_used();
     const Question& question = outcome.question;
     connections_.back()->ask({.number = i,

@@ -68,11 +68,15 @@ Verdict judge(const Question& question, const Answer& answer);
 struct Outcome {
   Question question;
   Verdict verdict = Verdict::unsent;
-  std::chrono::microseconds due{0};  // from the beginning of the traffic
-  std::chrono::microseconds took{0};
-  bool was_kept = false;  // the connection had been used before
+  std::chrono::microseconds due{0};    // from the beginning of the traffic
+  std::chrono::microseconds took{0};   // from then until the answer
+  std::chrono::microseconds asked{0};  // from the beginning of the traffic; later than due where the client had no room
+  bool was_kept = false;               // the connection had been used before
   pid_t worker = 0;
   std::string version;  // of the worker's program
+
+  // What the server is to answer for.
+  std::chrono::microseconds answered_in() const { return due + took - asked; }
 };
 void PrintTo(const Outcome& outcome, std::ostream* out);
 
