@@ -8,6 +8,14 @@
 
 namespace cppfcgi {
 
+std::string find_temp_folder() {
+  const char* const folders[] = {::getenv("TMP"), ::getenv("TEMP"), ::getenv("TMPDIR"), "/tmp", "/usr/tmp", "/var/tmp"};
+  for (const char* folder : folders) {
+    if (folder != nullptr && folder[0] == '/' && ::access(folder, W_OK | X_OK) == 0) return folder;
+  }
+  return "/tmp";  // which will be found wanting when it is used
+}
+
 Result<Fd> make_temp_file(const std::string& folder) {
   Fd unnamed(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (unnamed) return unnamed;

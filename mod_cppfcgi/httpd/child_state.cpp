@@ -1,12 +1,12 @@
 #include "mod_cppfcgi/httpd/child_state.h"
 
 #include <ap_mpm.h>
-#include <apr_file_io.h>
 #include <apr_general.h>
 
 #include <algorithm>
 #include <memory>
 
+#include "mod_cppfcgi/core/temp_file.h"
 #include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/handler.h"
 #include "shared/futex.h"
@@ -30,12 +30,10 @@ void handler_child_init(apr_pool_t* pchild, server_rec*) {
   if (access == nullptr) return;
   int threads = 0;
   ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-  const char* temp_folder = nullptr;
-  if (apr_temp_dir_get(&temp_folder, pchild) != APR_SUCCESS) temp_folder = "/tmp";
   std::uint64_t nonce = 0;
   apr_generate_random_bytes(reinterpret_cast<unsigned char*>(&nonce), sizeof nonce);
-  auto state =
-      std::make_unique<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)), temp_folder, nonce);
+  auto state = std::make_unique<ChildState>(*access, static_cast<std::uint32_t>(std::max(threads, 1)),
+                                            find_temp_folder(), nonce);
   global_config().child = state.release();
   // Its thread must not use shared memory any more when that is unmapped, later in the same exit.
   apr_pool_cleanup_register(
