@@ -144,6 +144,10 @@ class Episodes {
   std::string journal_;
 };
 
+std::string list(const Outcomes& outcomes, Verdict verdict) {
+  return testing::PrintToString(outcomes.where(is_one_of({verdict})));
+}
+
 class RandomFaults : public testing::TestWithParam<Setting> {};
 
 INSTANTIATE_TEST_SUITE_P(Under, RandomFaults, testing::ValuesIn(settings_of_random_faults()),
@@ -171,7 +175,12 @@ TEST_P(RandomFaults, FalsifyNothingRepeatNothingAndPass) {
   episodes.report(GetParam(), outcomes);
 
   EXPECT_THAT(outcomes.where(is_one_of({Verdict::wrong, Verdict::cut_as_whole})), IsEmpty());
-  EXPECT_THAT(outcomes.where(is_one_of({Verdict::other_status, Verdict::silent, Verdict::unsent})), IsEmpty());
+  EXPECT_EQ(outcomes.count(Verdict::unsent), 0U);
+  // 500 is for a child that can open nothing. And a stream for whose body mod_http2 gets no pipe is never answered.
+  EXPECT_LE(outcomes.count(Verdict::other_status), site.httpd().count_log("Too many open files"))
+      << list(outcomes, Verdict::other_status);
+  EXPECT_LE(outcomes.count(Verdict::silent), site.httpd().count_log("AH10309: .* error create input write pipe"))
+      << list(outcomes, Verdict::silent);
   const PostBreaches breaches = site.breaches(outcomes);
   EXPECT_EQ(breaches.count(), 0U) << breaches.text();
   EXPECT_LE(census.most(), Site::processes + 1);

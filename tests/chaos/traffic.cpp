@@ -35,7 +35,8 @@ std::string request_for(const Question& question) {
                       question.is_post ? pattern_of(question.nonce, question.body_bytes) : "");
 }
 
-void describe(Outcome& outcome, const std::string& worker, const std::string& version) {
+void describe(Outcome& outcome, int status, const std::string& worker, const std::string& version) {
+  outcome.status = status;
   outcome.worker = std::atoi(worker.c_str());
   outcome.version = version;
 }
@@ -121,10 +122,10 @@ Verdict judge(const Question& question, const Answer& answer) {
 // ---- outcomes ----
 
 void PrintTo(const Outcome& outcome, std::ostream* out) {
-  *out << fmt::format("{:.3f} s: {} {} on a {} connection: {} after {:.1f} ms, worker {}",
+  *out << fmt::format("{:.3f} s: {} {} on a {} connection: {} ({}) after {:.1f} ms, worker {}",
                       static_cast<double>(outcome.due.count()) / 1e6, outcome.question.is_post ? "POST" : "GET",
                       target_of(outcome.question), outcome.was_kept ? "kept" : "fresh", name_of(outcome.verdict),
-                      static_cast<double>(outcome.took.count()) / 1'000, outcome.worker);
+                      outcome.status, static_cast<double>(outcome.took.count()) / 1'000, outcome.worker);
 }
 
 Outcomes::Outcomes(std::vector<Outcome> all) : all_(std::move(all)) {
@@ -252,7 +253,7 @@ void Traffic::ask_on_a_socket() {
                                                .status = response.status,
                                                .nonce = response.header("X-Nonce"),
                                                .body = std::move(response.body)});
-    describe(outcome, response.header("X-Worker"), response.header("X-Version"));
+    describe(outcome, response.status, response.header("X-Worker"), response.header("X-Version"));
     keep(*i, std::move(outcome));
     if (!is_reusable) connection.reset();
   }
@@ -328,7 +329,7 @@ class Traffic::Http2Part {
                                                .status = answer.status,
                                                .nonce = answer.headers["x-nonce"],
                                                .body = std::move(answer.body)});
-    describe(outcome, answer.headers["x-worker"], answer.headers["x-version"]);
+    describe(outcome, answer.status, answer.headers["x-worker"], answer.headers["x-version"]);
     traffic_.keep(answer.number, std::move(outcome));
   }
 

@@ -72,6 +72,7 @@ struct Outcome {
   std::chrono::microseconds took{0};   // from then until the answer
   std::chrono::microseconds asked{0};  // from the beginning of the traffic; later than due where the client had no room
   bool was_kept = false;               // the connection had been used before
+  int status = 0;
   pid_t worker = 0;
   std::string version;  // of the worker's program
 
