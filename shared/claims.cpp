@@ -55,11 +55,37 @@ constexpr std::uint32_t marks_of(std::uint64_t late, std::uint32_t generation) {
 constexpr std::uint64_t late_word(std::uint32_t generation, std::uint32_t marks) {
   return std::uint64_t{generation} << 32 | marks;
 }
+// Rounds in which a claim was held for nobody. Under load a few may follow each other; the last one may leave a waiter
+// asleep, until it looks up by itself.
+constexpr int most_fruitless = 256;
 constexpr int late_tries = 1'000;  // each that fails is another's success, unless somebody writes there without end
 
 // A grant from the ring's last round that its waiter has not read: it must stay until then.
 bool is_unread(std::uint32_t ticket, std::uint64_t word) {
   return ticket_of(word) != ticket && fate_of(word) == Fate::granted;
+}
+
+// A queue's ends. The tail is read first, so that it is the one that may be old: then the queue looks shorter than it
+// is, and nobody is turned away for tickets that were drawn while this thread did not run.
+struct Ends {
+  std::uint32_t tail = 0;
+  std::uint32_t head = 0;
+
+  static Ends of(const PoolLoad& load) {
+    const std::uint32_t tail = load.tail.load();
+    return {tail, load.head.load()};
+  }
+  std::uint32_t length() const {
+    const auto length = static_cast<std::int32_t>(tail - head);
+    return length < 0 ? 0 : static_cast<std::uint32_t>(length);
+  }
+};
+
+// Ends that cannot be, since the head has not moved between the two looks at it.
+void heal(PoolLoad& load) {
+  std::uint32_t head = load.head.load();
+  const std::uint32_t tail = load.tail.load();
+  if (tail - head > max_waiting) load.head.compare_exchange_strong(head, tail);
 }
 
 WaiterCell& waiter(PoolLoad& load, std::uint32_t ticket) { return load.waiters[ticket % max_waiting]; }
@@ -179,6 +205,8 @@ void Claims::pass_over(std::uint32_t pool, std::uint32_t ticket) {
   PoolLoad& load = load_->pools[pool];
   WaiterCell& cell = waiter(load, ticket);
   std::uint64_t word = cell.word.load();
+  // Written since the caller looked: it has a waiter.
+  if (ticket_of(word) == ticket && fate_of(word) == Fate::waiting) return;
   const bool unwritten = ticket_of(word) != ticket || fate_of(word) == Fate::unused;
   if (unwritten && !is_unread(ticket, word) &&
       !cell.word.compare_exchange_strong(word, word_of(ticket, Fate::left, 0))) {
@@ -203,11 +231,11 @@ std::optional<Claims::Queued> Claims::enqueue(std::uint32_t pool, std::int32_t p
   PoolLoad& load = load_->pools[pool];
   const std::uint32_t most = std::min(limit, max_waiting);
   for (std::uint32_t tries = 0; tries <= max_waiting; ++tries) {
-    std::uint32_t head = load.head.load();
-    std::uint32_t ticket = load.tail.load();
-    const std::uint32_t before = ticket - head;
-    if (before > max_waiting) load.head.compare_exchange_strong(head, ticket);  // cannot be: heal it
+    heal(load);
+    const Ends ends = Ends::of(load);
+    const std::uint32_t before = ends.length();
     if (before >= most) return std::nullopt;
+    std::uint32_t ticket = ends.tail;
     if (!load.tail.compare_exchange_strong(ticket, ticket + 1)) continue;
     if (write_ticket(waiter(load, ticket), ticket, pid)) return Queued{{pool, ticket}, before == 0};
     trim(pool);
@@ -266,8 +294,9 @@ void Claims::dispatch(std::uint32_t pool, std::int32_t pid) {
   PoolLoad& load = load_->pools[pool];
   // Whoever queues up while a claim is held here for nobody sees it taken and sleeps: after giving it back, look at the
   // queue again. Only a corrupt queue (never empty, and nobody in it) makes for many such rounds.
+  heal(load);
   int fruitless = 0;
-  for (std::uint32_t served = 0; served < max_waiting && fruitless < 8; ++served) {
+  for (std::uint32_t served = 0; served < max_waiting && fruitless < most_fruitless; ++served) {
     if (load.head.load() == load.tail.load()) return;
     const auto claim = try_claim(pool, pid);
     if (!claim) return;
@@ -380,7 +409,7 @@ void Claims::wake_waiting(std::uint32_t pool) const {
 
 std::uint32_t Claims::waiting(std::uint32_t pool) const {
   const PoolLoad& load = load_->pools[pool];
-  return std::min(load.tail.load() - load.head.load(), max_waiting);
+  return std::min(Ends::of(load).length(), max_waiting);
 }
 
 }  // namespace cppfcgi

@@ -78,7 +78,9 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
       load.pools[request.pool].timed_out.fetch_add(1, std::memory_order_relaxed);
       return ClaimFailure::timed_out;
     }
-    wait_while(claims.futex(ticket), waiting, std::min(deadline, now + look_up_period));
+    const bool was_woken = wait_while(claims.futex(ticket), waiting, std::min(deadline, now + look_up_period));
+    // Whoever should have handed on what is free has not, or was killed before it could.
+    if (!was_woken) claims.dispatch(request.pool, request.pid);
   }
 }
 
