@@ -282,8 +282,8 @@ TEST(Claims, SurvivesRandomBytesInTheLoad) {
   SUCCEED() << "came back each time, within bounds";
 }
 
-// Also: a ticket was passed over where its waiter wrote it between two looks at it, and slept for ever. One run of sixty
-// with 3,000 rounds found that.
+// Also: a ticket was passed over where its waiter wrote it between two looks at it, and slept for ever. One run of
+// sixty with 3,000 rounds found that.
 TEST(Claims, ManyThreadsNeverExceedACapacityAndAllAreServed) {
   constexpr int threads = 8;
   constexpr int rounds = 20'000;
