@@ -207,7 +207,7 @@ Result<void> apply_max_requests(Parse& parse) {
 
 // 0 says none; a shorter time than a second would do nothing but start workers.
 Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low) {
-  const auto time = parse_time(text, milliseconds(0));
+  auto time = parse_time(text, milliseconds(0));
   if (!time || time->count() == 0) return time;
   return parse_time(text, low);
 }

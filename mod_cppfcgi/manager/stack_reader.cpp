@@ -52,12 +52,26 @@ void close_all_but(int one, int other) {
   _exit(0);
 }
 
+// How many of the record's addresses these frames, read in their order, stand for; a call put into its caller by the
+// compiler has a frame of its own with its caller's address.
+std::size_t count_read(const Frames& frames, const CrashRecord& record) {
+  std::size_t count = 0;
+  for (const Frame& frame : frames) {
+    if (count < record.frames.size() && frame.address == record.frames[count]) ++count;
+  }
+  return count;
+}
+
+// What the reading did not come to stands there as the record itself knows it.
 void fill_up(Stacks& stacks, const CrashRecord& record) {
   if (stacks.threads.empty()) stacks.threads.emplace_back();
   ThreadStack& thread = stacks.threads.front();
   thread.id = static_cast<std::int64_t>(record.thread);
   thread.name = record.thread_name;
-  if (thread.frames.empty()) thread.frames = raw_frames(record);
+  if (stacks.failure.empty()) return;
+  const Frames raw = raw_frames(record);
+  const auto read = static_cast<std::ptrdiff_t>(count_read(thread.frames, record));
+  thread.frames.insert(thread.frames.end(), raw.begin() + read, raw.end());
 }
 
 }  // namespace

@@ -196,7 +196,7 @@ TEST_F(StackReading, NamesNothingAfterAFileThatIsNotTheOne) {
 TEST_F(StackReading, AnswersAllInTimeWhereManyCrash) {
   const auto record = rig_.record_of("segv");
   ASSERT_TRUE(record);
-  constexpr std::size_t many = 100;
+  constexpr std::size_t many = 300;
   std::vector<Stacks> answers;
   const auto began = Clock::now();
   for (std::size_t i = 0; i < many; ++i) {
@@ -205,8 +205,10 @@ TEST_F(StackReading, AnswersAllInTimeWhereManyCrash) {
   EXPECT_TRUE(rig_.turn_until([&] { return answers.size() == many; }));
   EXPECT_LT(Clock::now() - began, StackReader::max_reading + Milliseconds(1'000));
   EXPECT_EQ(answers.front().failure, "");
-  EXPECT_NE(answers.back().failure, "") << "there was no time for it";
-  EXPECT_THAT(answers.back().threads.at(0).frames, SizeIs(record->frames.size())) << "but its places are known";
+  for (const Stacks& stacks : answers) {
+    EXPECT_THAT(stacks.threads.at(0).frames, SizeIs(testing::Ge(record->frames.size())))
+        << "the places of all are known";
+  }
 }
 
 TEST_F(StackReading, BelievesNoPath) {
