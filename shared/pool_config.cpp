@@ -16,6 +16,7 @@ constexpr std::int64_t max_delay_ms = 86'400'000;
 constexpr std::int64_t max_lifetime_ms = 365 * max_delay_ms;
 constexpr std::int64_t max_processes = 1'024;
 constexpr std::int64_t max_count = std::int64_t{1} << 50;
+constexpr std::int64_t max_umask = 0777;
 
 // ---- strings: JSON knows UTF-8 only, while paths and variables are bytes. What is not UTF-8 is written {"hex":
 // "2f73…"}. ----
@@ -77,6 +78,25 @@ class Members {
     to = static_cast<Number>(value->get<std::int64_t>());
   }
 
+  template <class Number>
+  void number(const char* name, std::optional<Number>& to, std::int64_t least, std::int64_t most) {
+    if (find(name) == nullptr) return;
+    Number value = 0;
+    number(name, value, least, most);
+    to = value;
+  }
+
+  // A number of bytes, or "unlimited".
+  void size(const char* name, std::optional<std::uint64_t>& to) {
+    const Json* value = find(name);
+    if (value == nullptr) return;
+    if (*value == "unlimited") {
+      to = no_limit;
+    } else {
+      number(name, to, 0, max_count);
+    }
+  }
+
   void delay(const char* name, milliseconds& to, std::int64_t most_ms = max_delay_ms) {
     std::int64_t count = to.count();
     number(name, count, 0, most_ms);
@@ -132,6 +152,18 @@ class Members {
   std::vector<std::string> known_;
 };
 
+WorkerLimits read_limits(const Json& value, const std::string& path, std::optional<Error>& error) {
+  WorkerLimits limits;
+  Members members(value, path, error);
+  if (error) return limits;
+  members.number("address_space_bytes", limits.address_space_bytes, 1, max_count);
+  members.number("open_files", limits.open_files, 1, max_count);
+  members.number("cpu_seconds", limits.cpu_seconds, 1, max_count);
+  members.size("core_bytes", limits.core_bytes);
+  members.refuse_others();
+  return limits;
+}
+
 PoolConfig read_pool(const Json& value, const std::string& path, std::optional<Error>& error) {
   PoolConfig pool;
   Members members(value, path, error);
@@ -144,6 +176,9 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.number("processes", pool.processes, 1, max_processes);
   members.number("listen_queue_depth", pool.listen_queue_depth, 1, 65'535);
   members.number("priority", pool.priority, 0, 19);
+  members.text("folder", pool.folder);
+  members.number("umask", pool.umask, 0, max_umask);
+  if (const Json* limits = members.find("limits")) pool.limits = read_limits(*limits, path + ".limits", error);
   members.delay("init_start_delay_ms", pool.init_start_delay);
   members.delay("restart_delay_ms", pool.restart_delay);
   members.delay("min_server_life_ms", pool.min_server_life);
@@ -161,6 +196,8 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.text("scope", pool.scope);
   members.refuse_others();
   if (!pool.program.starts_with('/')) members.fail("program", "\"" + pool.program + "\" is not an absolute path");
+  if (!pool.folder.empty() && !pool.folder.starts_with('/'))
+    members.fail("folder", "\"" + pool.folder + "\" is not an absolute path");
   for (const std::string& variable : pool.environment) {
     const std::size_t equals = variable.find('=');
     if (equals == 0 || equals == std::string::npos)
@@ -184,6 +221,10 @@ class Hash {
   void add(const std::vector<std::string>& list) {
     add(list.size());
     for (const std::string& text : list) add(text);
+  }
+  void add(const std::optional<std::uint64_t>& number) {
+    add(std::uint64_t{number.has_value()});
+    add(number.value_or(0));
   }
   void add(milliseconds time) { add(static_cast<std::uint64_t>(time.count())); }
   std::uint64_t value() const { return state_ == 0 ? 1 : state_; }
@@ -222,8 +263,31 @@ std::uint64_t PoolConfig::worker_key() const {
   hash.add(arguments);
   hash.add(environment);
   hash.add(static_cast<std::uint64_t>(priority));
+  hash.add(folder);
+  hash.add(std::optional<std::uint64_t>(umask));
+  hash.add(limits.address_space_bytes);
+  hash.add(limits.open_files);
+  hash.add(limits.cpu_seconds);
+  hash.add(limits.core_bytes);
   return hash.value();
 }
+
+namespace {
+
+Json to_value(const WorkerLimits& limits) {
+  Json value = Json::object();
+  if (limits.address_space_bytes) value["address_space_bytes"] = *limits.address_space_bytes;
+  if (limits.open_files) value["open_files"] = *limits.open_files;
+  if (limits.cpu_seconds) value["cpu_seconds"] = *limits.cpu_seconds;
+  if (limits.core_bytes == no_limit) {
+    value["core_bytes"] = "unlimited";
+  } else if (limits.core_bytes) {
+    value["core_bytes"] = *limits.core_bytes;
+  }
+  return value;
+}
+
+}  // namespace
 
 std::string to_json(const Configuration& configuration) {
   auto list = [](const std::vector<std::string>& texts) {
@@ -240,6 +304,8 @@ std::string to_json(const Configuration& configuration) {
                      {"processes", pool.processes},
                      {"listen_queue_depth", pool.listen_queue_depth},
                      {"priority", pool.priority},
+                     {"folder", to_value(pool.folder)},
+                     {"limits", to_value(pool.limits)},
                      {"init_start_delay_ms", pool.init_start_delay.count()},
                      {"restart_delay_ms", pool.restart_delay.count()},
                      {"min_server_life_ms", pool.min_server_life.count()},
@@ -255,6 +321,7 @@ std::string to_json(const Configuration& configuration) {
                      {"mount", to_value(pool.mount)},
                      {"log", pool.log},
                      {"scope", to_value(pool.scope)}});
+    if (pool.umask) pools.back()["umask"] = *pool.umask;
   }
   return Json{{"socket_folder", to_value(configuration.socket_folder)}, {"pools", pools}}.dump();
 }

@@ -4,12 +4,23 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shared/result.h"
 
 namespace cppfcgi {
+
+// What a worker may use; the kernel sees to it (setrlimit(2)). nullopt: as much as the manager may.
+struct WorkerLimits {
+  std::optional<std::uint64_t> address_space_bytes;  // memory that is asked for beyond it is not given
+  std::optional<std::uint64_t> open_files;
+  std::optional<std::uint64_t> cpu_seconds;  // of its whole life; beyond it SIGXCPU, some seconds later SIGKILL
+  std::optional<std::uint64_t> core_bytes;   // of a core dump; no_limit: any
+  friend bool operator==(const WorkerLimits&, const WorkerLimits&) = default;
+};
+inline constexpr std::uint64_t no_limit = ~std::uint64_t{0};
 
 struct PoolConfig {
   std::string name;                      // for logs: "/srv/a/app.fcgi", or with more where that is ambiguous
@@ -18,7 +29,10 @@ struct PoolConfig {
   std::vector<std::string> environment;  // "NAME=value", the whole of it
   std::uint32_t processes = 1;
   std::uint32_t listen_queue_depth = 100;
-  int priority = 0;                                 // nice value, 0 … 19
+  int priority = 0;                    // nice value, 0 … 19
+  std::string folder;                  // where its workers start; "": where the program lies
+  std::optional<std::uint32_t> umask;  // of its workers, 0 … 0777; nullopt: the manager's
+  WorkerLimits limits;
   std::chrono::milliseconds init_start_delay{0};    // between the first starts of the pool's workers
   std::chrono::milliseconds restart_delay{60'000};  // the longest pause between tries to start a worker that dies early
   std::chrono::milliseconds min_server_life{

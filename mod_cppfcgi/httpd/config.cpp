@@ -112,6 +112,11 @@ std::string read_pool(cmd_parms* command, const char* line) {
   settings->line = static_cast<std::uint32_t>(command->directive->line_num);
   const auto parsed = parse_options(*settings, {words.begin() + 1, words.end()}, httpd_variable);
   if (!parsed) return settings->pool.program + ": " + parsed.error().what;
+  if (std::string& folder = settings->pool.folder; !folder.empty()) {
+    const char* absolute = ap_server_root_relative(command->pool, folder.c_str());
+    if (!absolute) return settings->pool.program + ": -chdir " + folder + ": not a valid path";
+    folder = absolute;
+  }
 
   ServerConfig& config = server_config(command->server);
   const char* host = command->server->is_virtual ? "this virtual host" : "the main server";

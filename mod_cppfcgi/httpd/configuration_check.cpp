@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <http_config.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -93,6 +94,41 @@ void check_totals(const server_rec* main_server, Mistakes& mistakes) {
                                  ": brings the total of all pools to " + std::to_string(processes) +
                                  "; accepted: at most " + std::to_string(max_workers) + " together");
   });
+}
+
+// Of what httpd itself may not exceed, its workers cannot be given more.
+void check_limits(const server_rec* main_server, Mistakes& mistakes) {
+  for (const PoolSettings* settings : all_pools(main_server)) {
+    const WorkerLimits& limits = settings->pool.limits;
+    const auto check = [&](const char* option, __rlimit_resource resource, std::optional<std::uint64_t> wanted) {
+      rlimit ours{};
+      if (!wanted || getrlimit(resource, &ours) < 0 || ours.rlim_max == RLIM_INFINITY || *wanted <= ours.rlim_max)
+        return;
+      mistakes.add(*settings, std::string(option) + ": above the hard limit of httpd itself; accepted: at most " +
+                                  std::to_string(ours.rlim_max));
+    };
+    check("-rlimit-as", RLIMIT_AS, limits.address_space_bytes);
+    check("-rlimit-core", RLIMIT_CORE, limits.core_bytes);
+    check("-rlimit-cpu", RLIMIT_CPU, limits.cpu_seconds);
+    check("-rlimit-nofile", RLIMIT_NOFILE, limits.open_files);
+  }
+}
+
+void check_folders(const server_rec* main_server, const Identity& identity, Mistakes& mistakes) {
+  std::vector<const PoolSettings*> asked;
+  std::vector<AccessQuestion> questions;
+  for (const PoolSettings* settings : all_pools(main_server)) {
+    if (settings->pool.folder.empty()) continue;
+    asked.push_back(settings);
+    questions.push_back({settings->pool.folder, Need::enter_folder});
+  }
+  const auto answers = check_access(identity, questions);
+  if (!answers) return mistakes.add("FastCgiServer", "", 0, answers.error().what);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if ((*answers)[i].empty()) continue;
+    mistakes.add(*asked[i], "-chdir " + asked[i]->pool.folder + ": User " + identity.user + " may not go there: " +
+                                (*answers)[i] + "; accepted: a folder that is there and open to this user");
+  }
 }
 
 constexpr const char* accepted_program = "; accepted: the path of an executable file";
@@ -196,6 +232,7 @@ int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
   Mistakes mistakes(main_server);
   complete_pools(main_server);
   check_totals(main_server, mistakes);
+  check_limits(main_server, mistakes);
   GlobalConfig& global = *server_config(main_server).global;
   if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
 
@@ -206,6 +243,7 @@ int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
       files.add("FastCgiServer", "", 0, identity.error().what);
     } else {
       check_programs(main_server, *identity, files);
+      check_folders(main_server, *identity, files);
       check_ipc_folder(global, *identity, files);
       check_manager(global, *identity, files);
     }

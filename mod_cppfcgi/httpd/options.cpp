@@ -14,6 +14,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds longest_time = std::chrono::hours(24);
 constexpr milliseconds shortest_restart_delay{100};
+constexpr std::uint32_t fewest_open_files = 16, most_open_files = 1U << 30;
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
@@ -170,8 +171,8 @@ Result<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t low) {
   };
   constexpr std::array<Unit, 4> units = {{{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}}};
   constexpr std::uint64_t most = std::uint64_t{1} << 50;
-  const std::string accepted =
-      "accepted: bytes, or a whole number with K, M or G, from " + std::to_string(low >> 20) + "M on";
+  const std::string accepted = "accepted: bytes, or a whole number with K, M or G, from " +
+                               (low == 0 ? "0" : std::to_string(low >> 20) + "M") + " on";
   const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto number = parse_digits(text.substr(0, digits));
   const auto unit = std::find_if(units.begin(), units.end(),
@@ -179,6 +180,51 @@ Result<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t low) {
   if (!number || unit == units.end()) return Error{0, "not a size; " + accepted};
   if (*number > most >> unit->shift || *number << unit->shift < low) return Error{0, "out of range; " + accepted};
   return *number << unit->shift;
+}
+
+// "027"
+Result<void> apply_umask(Parse& parse) {
+  constexpr std::uint32_t all = 0777;
+  std::uint32_t value = 0;
+  const char* end = parse.value.data() + parse.value.size();
+  const auto [stop, error] = std::from_chars(parse.value.data(), end, value, 8);
+  if (error != std::errc() || stop != end || value > all)
+    return Error{0, "not a umask; accepted: octal digits from 0 to 777, like 027"};
+  parse.settings.pool.umask = value;
+  return {};
+}
+
+template <class T>
+Result<void> assign(std::optional<std::uint64_t>& target, const Result<T>& value) {
+  if (!value) return value.error();
+  target = static_cast<std::uint64_t>(*value);
+  return {};
+}
+
+// setrlimit() knows whole seconds.
+Result<void> apply_rlimit_cpu(Parse& parse) {
+  const auto time = parse_time(parse.value, milliseconds(1'000));
+  if (!time) return time.error();
+  parse.settings.pool.limits.cpu_seconds =
+      static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*time).count());
+  return {};
+}
+
+Result<void> apply_rlimit_core(Parse& parse) {
+  if (equal_ignoring_case(parse.value, "unlimited")) {
+    parse.settings.pool.limits.core_bytes = no_limit;
+    return {};
+  }
+  const auto bytes = parse_bytes(parse.value, 0);
+  if (!bytes) return Error{0, bytes.error().what + ", or unlimited"};
+  parse.settings.pool.limits.core_bytes = *bytes;
+  return {};
+}
+
+Result<void> apply_chdir(Parse& parse) {
+  if (parse.value.empty()) return Error{0, "not a path; accepted: a folder, absolute or relative to ServerRoot"};
+  parse.settings.pool.folder = parse.value;
+  return {};
 }
 
 // mod_fastcgi has the flag -autoUpdate, and ends the workers of the old program first; `roll` is what it means here.
@@ -217,6 +263,7 @@ constexpr bool value = true, flag = false, once = false, repeated = true;
 constexpr std::array options = {
     Option{"-appConnTimeout", value, once, apply_app_conn_timeout},
     Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
+    Option{"-chdir", value, once, apply_chdir},
     Option{"-deploy", value, once, apply_deploy},
     Option{"-deploy-check", value, once, apply_deploy_check},
     Option{"-drain-timeout", value, once,
@@ -253,6 +300,17 @@ constexpr std::array options = {
            [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
     Option{"-restart-delay", value, once, apply_restart_delay},
     Option{"-retries", value, once, [](Parse& p) { return assign(p.settings.retries, parse_count(p.value, 0, 10)); }},
+    Option{"-rlimit-as", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.limits.address_space_bytes, parse_bytes(p.value, std::uint64_t{1} << 20));
+           }},
+    Option{"-rlimit-core", value, once, apply_rlimit_core},
+    Option{"-rlimit-cpu", value, once, apply_rlimit_cpu},
+    Option{"-rlimit-nofile", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.limits.open_files, parse_count(p.value, fewest_open_files, most_open_files));
+           }},
+    Option{"-umask", value, once, apply_umask},
 };
 
 // mod_fastcgi's other options, so that an old configuration is told what to do about them.

@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,20 @@
 namespace cppfcgi {
 namespace {
 
+constexpr rlim_t cpu_grace_seconds = 5;  // from SIGXCPU to SIGKILL
+
+// What setrlimit() is called with.
+struct Limit {
+  __rlimit_resource resource = RLIMIT_NOFILE;
+  rlimit value{};
+};
+struct Limits {
+  std::array<Limit, 4> all{};
+  std::size_t count = 0;
+
+  void add(__rlimit_resource resource, rlim_t soft, rlim_t hard) { all[count++] = {resource, {soft, hard}}; }
+};
+
 // All that the new process needs, laid out before the fork.
 struct Prepared {
   const char* program;
@@ -35,7 +50,8 @@ struct Prepared {
   std::array<int, 4> descriptors;  // become 0, 1, 2 and 3
   int launch;                      // the new process' end
   int launch_of_manager;
-  const rlimit* open_files;
+  std::optional<mode_t> umask;
+  Limits limits;
 };
 
 // ---- The steps: each returns 0 or an errno value. Async-signal-safe calls only, no allocation. ----
@@ -76,7 +92,17 @@ int lower_priority(const Prepared& plan) {
   return plan.priority != 0 && setpriority(PRIO_PROCESS, 0, plan.priority) < 0 ? errno : 0;
 }
 
-int restore_limits(const Prepared& plan) { return setrlimit(RLIMIT_NOFILE, plan.open_files) < 0 ? errno : 0; }
+int set_limits(const Prepared& plan) {
+  for (std::size_t i = 0; i < plan.limits.count; ++i) {
+    if (setrlimit(plan.limits.all[i].resource, &plan.limits.all[i].value) < 0) return errno;
+  }
+  return 0;
+}
+
+int set_umask(const Prepared& plan) {
+  if (plan.umask) umask(*plan.umask);
+  return 0;
+}
 
 // CGI programs are used to it (RFC 3875, 7.2), and relative paths have to mean something.
 int enter_folder(const Prepared& plan) { return chdir(plan.folder) < 0 ? errno : 0; }
@@ -101,12 +127,13 @@ struct Step {
   const char* name;
   int (*act)(const Prepared& plan);
 };
-constexpr std::array<Step, 8> steps = {{{"wait for the manager", wait_for_launch},
+constexpr std::array<Step, 9> steps = {{{"wait for the manager", wait_for_launch},
                                         {"setsid", leave_session},
                                         {"place descriptors", place_descriptors},
                                         {"set the priority", lower_priority},
-                                        {"set the limit of open files", restore_limits},
-                                        {"enter the program's folder", enter_folder},
+                                        {"set the umask", set_umask},
+                                        {"set the limits (-rlimit-...)", set_limits},
+                                        {"enter the folder it starts in", enter_folder},
                                         {"reset signals", reset_signals},
                                         {"exec", run_program}}};
 
@@ -148,6 +175,30 @@ Result<Pair> make_pipe() {
   return pair;
 }
 
+// Of open files the manager has raised its own limit, which no worker shall inherit.
+Result<Limits> limits_of(const SpawnOrder& order) {
+  Limits limits;
+  rlimit open_files{};
+  if (getrlimit(RLIMIT_NOFILE, &open_files) < 0) return posix_error("getrlimit", errno);
+  const WorkerLimits& wanted = order.limits;
+  if (wanted.open_files) {
+    limits.add(RLIMIT_NOFILE, *wanted.open_files, *wanted.open_files);
+  } else {
+    limits.add(RLIMIT_NOFILE, std::min<rlim_t>(open_files.rlim_max, order.open_files), open_files.rlim_max);
+  }
+  if (const auto bytes = wanted.address_space_bytes) limits.add(RLIMIT_AS, *bytes, *bytes);
+  if (const auto seconds = wanted.cpu_seconds) {
+    rlimit cpu{};
+    if (getrlimit(RLIMIT_CPU, &cpu) < 0) return posix_error("getrlimit", errno);
+    limits.add(RLIMIT_CPU, *seconds, std::min<rlim_t>(cpu.rlim_max, *seconds + cpu_grace_seconds));
+  }
+  if (const auto bytes = wanted.core_bytes) {
+    const rlim_t most = *bytes == no_limit ? RLIM_INFINITY : *bytes;
+    limits.add(RLIMIT_CORE, most, most);
+  }
+  return limits;
+}
+
 Result<Pair> make_launch_pair() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return posix_error("socketpair", errno);
@@ -172,10 +223,10 @@ Result<Spawned> spawn(const SpawnOrder& order) {
   environment.push_back("CPPFCGI_NOTIFY_FD=" + std::to_string(notify_fd));
   const std::vector<char*> argv = pointers(arguments);
   const std::vector<char*> envp = pointers(environment);
-  const std::string folder = order.program.substr(0, order.program.rfind('/') + 1);
-  rlimit open_files{};
-  if (getrlimit(RLIMIT_NOFILE, &open_files) < 0) return posix_error("getrlimit", errno);
-  open_files.rlim_cur = std::min<rlim_t>(open_files.rlim_max, order.open_files);
+  const std::string folder =
+      order.folder.empty() ? order.program.substr(0, order.program.rfind('/') + 1) : order.folder;
+  const auto limits = limits_of(order);
+  if (!limits) return limits.error();
 
   const std::string file = order.pinned < 0 ? order.program : "/proc/self/fd/" + std::to_string(order.pinned);
 
@@ -189,7 +240,8 @@ Result<Spawned> spawn(const SpawnOrder& order) {
                       .descriptors = {order.listener, out->theirs.get(), err->theirs.get(), notify->theirs.get()},
                       .launch = launch_pair->theirs.get(),
                       .launch_of_manager = launch_pair->ours.get(),
-                      .open_files = &open_files};
+                      .umask = order.umask,
+                      .limits = *limits};
   const pid_t pid = fork();
   if (pid < 0) return posix_error("fork", errno);
   if (pid == 0) become_worker(plan);

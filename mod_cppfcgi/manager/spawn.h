@@ -5,10 +5,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shared/fd.h"
+#include "shared/pool_config.h"
 #include "shared/result.h"
 
 namespace cppfcgi {
@@ -20,9 +22,13 @@ struct SpawnOrder {
   std::vector<std::string> arguments;    // beyond argv[0]
   std::vector<std::string> environment;  // "NAME=value", the whole of it; CPPFCGI_NOTIFY_FD is added
   int priority = 0;                      // nice value
-  int listener = -1;                     // the worker's fd 0
-  std::uint64_t open_files = 1'024;      // RLIMIT_NOFILE's soft limit: the manager has raised its own
-  bool ends_with_us = false;             // SIGTERM to the worker when this process dies
+  std::string folder;                    // where it starts; "": where the program lies
+  std::optional<std::uint32_t> umask;
+  WorkerLimits limits;
+  int listener = -1;  // the worker's fd 0
+  std::uint64_t open_files =
+      1'024;                  // RLIMIT_NOFILE's soft limit where `limits` has none: the manager has raised its own
+  bool ends_with_us = false;  // SIGTERM to the worker when this process dies
 };
 
 struct Spawned {

@@ -83,6 +83,21 @@ const Mistake mistakes[] = {
     {"RssOverflow", on_pool("-max-rss 99999999999G"), {"-max-rss 99999999999G: out of range"}},
     {"MaxRequestsNegative", on_pool("-max-requests -1"), {"-max-requests -1: not a whole number; accepted: 0 to"}},
     {"RetriesTooMany", on_pool("-retries 11"), {"-retries 11: out of range; accepted: 0 to 10"}},
+    {"UmaskWord", on_pool("-umask rwx"), {"-umask rwx: not a umask; accepted: octal digits from 0 to 777, like 027"}},
+    {"UmaskTooLarge", on_pool("-umask 1000"), {"-umask 1000: not a umask"}},
+    {"LimitOfMemoryTooSmall", on_pool("-rlimit-as 1K"), {"-rlimit-as 1K: out of range; accepted: ", "from 1M on"}},
+    {"LimitOfFilesTooSmall", on_pool("-rlimit-nofile 3"), {"-rlimit-nofile 3: out of range; accepted: 16 to"}},
+    {"LimitOfFilesAboveOurs",
+     on_pool("-rlimit-nofile 1073741824"),
+     {"/bin/hello: -rlimit-nofile: above the hard limit of httpd itself; accepted: at most "}},
+    {"LimitOfCpuTooShort", on_pool("-rlimit-cpu 10ms"), {"-rlimit-cpu 10ms: out of range; accepted: seconds"}},
+    {"LimitOfCoreWord",
+     on_pool("-rlimit-core none"),
+     {"-rlimit-core none: not a size; accepted: bytes, or a whole number with K, M or G, from 0 on, or unlimited"}},
+    {"FolderMissing",
+     on_pool("-chdir @ROOT@/nowhere"),
+     {"/bin/hello: -chdir ", "/nowhere: User ", "No such file or directory; accepted: a folder"}},
+    {"FolderIsAFile", on_pool("-chdir bin/plain.txt"), {"/bin/plain.txt: User ", "may not go there: "}},
     {"DeployWord", on_pool("-deploy now"), {"-deploy now: unknown; accepted: roll, none"}},
     {"CheckWithoutDeploy", on_pool("-deploy-check /x"), {"-deploy-check: without -deploy roll"}},
     {"CheckWithoutSlash",
@@ -200,7 +215,8 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
 <VirtualHost *:81>
   ServerName b.example
   FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö" -autoUpdate -deploy-check /health?deep=1 -max-requests 0 \
-    -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0
+    -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0 \
+    -chdir bin -umask 027 -rlimit-as 4G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core unlimited
 </VirtualHost>)"});
   httpd.install("samples/hello");
   const RunResult result = httpd.configtest();

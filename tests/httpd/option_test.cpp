@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "shared/fd.h"
 #include "tests/support/http_client.h"
@@ -66,6 +67,43 @@ TEST_F(Option, PriorityIsTheWorkersNiceValue) {
   const pid_t worker = worker_with("-priority 7");
   EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(worker)), 7);
   EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(httpd_->pid())), ::getpriority(PRIO_PROCESS, 0));
+}
+
+std::string status_of(pid_t pid, const std::string& name) {
+  const std::string text = read_file("/proc/" + std::to_string(pid) + "/status");
+  const std::size_t at = text.find("\n" + name + ":\t");
+  return at == std::string::npos ? ""
+                                 : text.substr(at + name.size() + 3, text.find('\n', at + 1) - at - name.size() - 3);
+}
+
+// The soft limit, as /proc says it.
+std::string limit_of(pid_t pid, const std::string& name) {
+  std::istringstream limits(read_file("/proc/" + std::to_string(pid) + "/limits"));
+  for (std::string line; std::getline(limits, line);) {
+    if (!line.starts_with(name)) continue;
+    std::istringstream words(line.substr(name.size()));
+    std::string soft;
+    words >> soft;
+    return soft;
+  }
+  return "";
+}
+
+TEST_F(Option, ChdirUmaskAndLimitsAreTheWorkers) {
+  const pid_t worker =
+      worker_with("-chdir htdocs -umask 027 -rlimit-as 1G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core 0");
+  EXPECT_EQ(fs::read_symlink("/proc/" + std::to_string(worker) + "/cwd"), httpd_->root() + "/htdocs");
+  EXPECT_EQ(status_of(worker, "Umask"), "0027");
+  EXPECT_EQ(limit_of(worker, "Max address space"), "1073741824");
+  EXPECT_EQ(limit_of(worker, "Max open files"), "64");
+  EXPECT_EQ(limit_of(worker, "Max cpu time"), "3600");
+  EXPECT_EQ(limit_of(worker, "Max core file size"), "0");
+}
+
+TEST_F(Option, WithoutThemAWorkerStartsBesideItsProgram) {
+  const pid_t worker = worker_with("");
+  EXPECT_EQ(fs::read_symlink("/proc/" + std::to_string(worker) + "/cwd"), httpd_->root() + "/bin");
+  EXPECT_EQ(limit_of(worker, "Max address space"), limit_of(::getpid(), "Max address space"));
 }
 
 // So many connections wait while nobody accepts, and one more: the kernel counts from 0.

@@ -58,6 +58,37 @@ TEST_F(WorkerStart, GivesThePriorityThatWasAskedFor) {
   EXPECT_EQ(reported(file_, "nice"), Texts{"5"});
 }
 
+TEST_F(WorkerStart, GivesTheFolderTheUmaskAndTheLimitsThatWereAskedFor) {
+  pool_ = rig_.pool({"report", file_, "answer", "1"});
+  pool_.folder = "/usr/share";
+  pool_.umask = 027;
+  pool_.limits = {
+      .address_space_bytes = std::uint64_t{1} << 30, .open_files = 64, .cpu_seconds = 600, .core_bytes = 4'096};
+  rig_.configure({pool_});
+  ASSERT_TRUE(rig_.is_ready(pool_));
+  EXPECT_EQ(reported(file_, "folder"), Texts{"/usr/share"});
+  EXPECT_EQ(reported(file_, "umask"), Texts{"27"});
+  EXPECT_EQ(reported(file_, "as"), Texts{"1073741824 1073741824"});
+  EXPECT_EQ(reported(file_, "nofile"), Texts{"64 64"});
+  EXPECT_EQ(reported(file_, "cpu"), Texts{"600 605"});
+  EXPECT_EQ(reported(file_, "core"), Texts{"4096 4096"});
+}
+
+TEST_F(WorkerStart, SaysWhichLimitCannotBeGiven) {
+  pool_ = rig_.pool({"answer", "1"});
+  pool_.limits.open_files = std::uint64_t{1} << 40;
+  rig_.configure({pool_});
+  EXPECT_TRUE(rig_.logs("died before it was ready: set the limits (-rlimit-...): Operation not permitted"));
+  rig_.allow("workers keep dying");
+}
+
+TEST_F(WorkerStart, EndsAWorkerThatUsesUpItsTimeOfCpuAndStartsAnother) {
+  pool_ = rig_.pool({"answer-times", "1", "1", "spin"});
+  pool_.limits.cpu_seconds = 1;
+  rig_.configure({pool_});
+  EXPECT_TRUE(rig_.logs("SIGXCPU", 20s));
+}
+
 TEST_F(WorkerStart, LogsWhatItPrintsLineByLineWithPoolAndPid) {
   run({"print", "on stdout\nand again", "complain", "on stderr \x1b[31m", "answer", "1"});
   EXPECT_TRUE(rig_.logs(line_of("on stdout")));

@@ -61,9 +61,17 @@ void Peer::stop() {
   process_.signal(SIGCONT);
   process_.wait(Milliseconds(5'000));
   process_.kill();
-  for (const pid_t orphan : adopted_orphans()) {
-    if (std::find(family.begin(), family.end(), orphan) != family.end()) ::kill(orphan, SIGKILL);
-  }
+  // What it started ends by itself: our manager ends its workers then, which nobody would if it were killed first.
+  const auto left = [&family] {
+    auto orphans = adopted_orphans();
+    std::erase_if(orphans, [&](pid_t each) { return std::find(family.begin(), family.end(), each) == family.end(); });
+    return orphans;
+  };
+  if (wait_until([&] { return left().empty(); }, Milliseconds(3'000))) return;
+  wait_until([&] {
+    for (const pid_t orphan : left()) ::kill(orphan, SIGKILL);
+    return left().empty();
+  });
 }
 
 std::string fill(std::string text, const std::map<std::string, std::string>& values) {

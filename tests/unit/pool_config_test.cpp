@@ -19,6 +19,10 @@ Configuration everything() {
   pool.processes = 7;
   pool.listen_queue_depth = 17;
   pool.priority = 3;
+  pool.folder = "/srv/a";
+  pool.umask = 027;
+  pool.limits = {
+      .address_space_bytes = std::uint64_t{1} << 32, .open_files = 64, .cpu_seconds = 600, .core_bytes = no_limit};
   pool.init_start_delay = 11ms;
   pool.restart_delay = 12ms;
   pool.min_server_life = 13ms;
@@ -80,6 +84,11 @@ TEST(PoolConfig, SaysWhereTheMistakeIs) {
   EXPECT_EQ(refusal(with_pool(R"("arguments": "a")")), "pools[1].arguments: is not a list of strings");
   EXPECT_EQ(refusal(with_pool(R"("arguments": ["a\u0000b"])")), "pools[1].arguments[0]: contains a NUL");
   EXPECT_EQ(refusal(with_pool(R"("environment": ["=x"])")), "pools[1].environment: \"=x\" is not NAME=value");
+  EXPECT_EQ(refusal(with_pool(R"("folder": "a")")), "pools[1].folder: \"a\" is not an absolute path");
+  EXPECT_EQ(refusal(with_pool(R"("umask": 512)")), "pools[1].umask: 512 is not in 0 … 511");
+  EXPECT_EQ(refusal(with_pool(R"("limits": {"cpu_seconds": 0})")),
+            "pools[1].limits.cpu_seconds: 0 is not in 1 … 1125899906842624");
+  EXPECT_EQ(refusal(with_pool(R"("limits": {"files": 1})")), "pools[1].limits.files: is no member that is known");
   EXPECT_EQ(refusal(with_pool(R"("proceses": 4)")), "pools[1].proceses: is no member that is known");
   EXPECT_EQ(refusal(with_pool(R"("name": {"hex": "4"})")), "pools[1].name: is not a string");
 }
@@ -116,6 +125,13 @@ const std::vector<Change> other_pools = {
 const std::vector<Change> other_workers = {
     [](PoolConfig& p) { p.environment.pop_back(); },
     [](PoolConfig& p) { ++p.priority; },
+    [](PoolConfig& p) { p.folder = ""; },
+    [](PoolConfig& p) { p.umask = 0; },
+    [](PoolConfig& p) { p.umask = std::nullopt; },
+    [](PoolConfig& p) { ++*p.limits.address_space_bytes; },
+    [](PoolConfig& p) { ++*p.limits.open_files; },
+    [](PoolConfig& p) { ++*p.limits.cpu_seconds; },
+    [](PoolConfig& p) { p.limits.core_bytes = std::nullopt; },
 };
 const std::vector<Change> other_policies = {
     [](PoolConfig& p) { p.name = "another"; },

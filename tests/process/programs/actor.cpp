@@ -13,10 +13,12 @@
 //   refuse-unread-once    accepts one connection and closes it without reading
 //   accept-and-exit N     accepts one connection and ends
 //   stay                  does nothing, for ever
+//   spin                  uses up CPU, for ever
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -105,6 +107,10 @@ void grow(std::size_t bytes) {
   }
 }
 
+[[noreturn]] void spin() {
+  for (volatile unsigned long turns = 0;;) turns = turns + 1;
+}
+
 void refuse_unread_once() { close(accept(0, nullptr, nullptr)); }
 
 void start_children(int count) {
@@ -140,9 +146,19 @@ void report(const std::string& file, char** argv) {
   }
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
+  const mode_t mask = umask(0);
+  umask(mask);
+  for (const auto& [name, resource] :
+       {std::pair("as", RLIMIT_AS), {"nofile", RLIMIT_NOFILE}, {"cpu", RLIMIT_CPU}, {"core", RLIMIT_CORE}}) {
+    rlimit limit{};
+    getrlimit(resource, &limit);
+    out << name << ' ' << static_cast<long long>(limit.rlim_cur) << ' ' << static_cast<long long>(limit.rlim_max)
+        << '\n';
+  }
   out << "folder " << std::filesystem::current_path().string() << '\n'
       << "nice " << getpriority(PRIO_PROCESS, 0) << '\n'
       << "files " << files.rlim_cur << '\n'
+      << "umask " << std::oct << mask << std::dec << '\n'
       << "leads its session " << (getsid(0) == getpid()) << '\n';
   out.close();
   std::filesystem::rename(fresh, file);
@@ -187,6 +203,7 @@ int main(int argc, char** argv) {
       _exit(static_cast<int>(number()));
     }
     if (what == "stay") stay();
+    if (what == "spin") spin();
   }
   return 0;
 }
