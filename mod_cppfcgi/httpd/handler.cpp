@@ -23,6 +23,12 @@ int without_pool(request_rec* request) {
 
 }  // namespace
 
+int take_declared_program(request_rec* request) {
+  if (is_mounted(request) || pool_of(request) == nullptr) return DECLINED;
+  request->handler = handler_name.data();
+  return OK;
+}
+
 int handle_request(request_rec* request) {
   const PoolSettings* settings = pool_of(request);
   if (settings == nullptr) return without_pool(request);

@@ -13,6 +13,7 @@
 #include "mod_cppfcgi/httpd/handler.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "mod_cppfcgi/httpd/mount.h"
+#include "mod_cppfcgi/httpd/old_name.h"
 
 namespace cppfcgi {
 namespace {
@@ -68,12 +69,17 @@ int on_type_checker(request_rec* request) noexcept {
   return barrier(request->server, "-mount", HTTP_INTERNAL_SERVER_ERROR, [&] { return mount_check_type(request); });
 }
 
+int on_fixups(request_rec* request) noexcept {
+  return barrier(request->server, "the choice of the handler", HTTP_INTERNAL_SERVER_ERROR,
+                 [&] { return take_declared_program(request); });
+}
+
 int on_handler(request_rec* request) noexcept {
   if (!request->handler || std::string_view(request->handler) != handler_name) return DECLINED;
   return barrier(request->server, "the request", HTTP_INTERNAL_SERVER_ERROR, [&] { return handle_request(request); });
 }
 
-void register_hooks(apr_pool_t*) noexcept {
+void register_hooks(apr_pool_t* pool) noexcept {
   static constexpr const char* rewriting[] = {"mod_rewrite.c", "mod_proxy.c", nullptr};
   static constexpr const char* alias[] = {"mod_alias.c", nullptr};
   static constexpr const char* whole_trees[] = {"mod_userdir.c", "mod_vhost_alias.c", nullptr};
@@ -90,8 +96,10 @@ void register_hooks(apr_pool_t*) noexcept {
   ap_hook_translate_name(on_translate_name, alias, whole_trees, APR_HOOK_MIDDLE);
   ap_hook_map_to_storage(on_map_to_storage, nullptr, nullptr, APR_HOOK_FIRST);
   ap_hook_type_checker(on_type_checker, nullptr, nullptr, APR_HOOK_REALLY_FIRST);
+  ap_hook_fixups(on_fixups, nullptr, nullptr, APR_HOOK_MIDDLE);
   ap_hook_handler(on_handler, nullptr, nullptr, APR_HOOK_MIDDLE);
   client_output_register();
+  answer_to_old_name(pool);
 }
 
 }  // namespace
