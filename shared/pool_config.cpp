@@ -1,5 +1,6 @@
 #include "shared/pool_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -173,7 +174,12 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.text("name", pool.name);
   members.texts("arguments", pool.arguments);
   members.texts("environment", pool.environment);
-  members.number("processes", pool.processes, 1, max_processes);
+  members.number("processes", pool.processes, 0, max_processes);
+  pool.max_processes = std::max(pool.processes, 1U);  // a pool of one size, unless it says otherwise
+  members.number("max_processes", pool.max_processes, 1, max_processes);
+  members.delay("idle_process_timeout_ms", pool.idle_process_timeout);
+  members.number("scale_guard_memory_percent", pool.scale_guard_memory_percent, 0, 90);
+  members.number("scale_guard_load", pool.scale_guard_load, 0, 1'000);
   members.number("listen_queue_depth", pool.listen_queue_depth, 1, 65'535);
   members.number("priority", pool.priority, 0, 19);
   members.text("folder", pool.folder);
@@ -198,6 +204,9 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   if (!pool.program.starts_with('/')) members.fail("program", "\"" + pool.program + "\" is not an absolute path");
   if (!pool.folder.empty() && !pool.folder.starts_with('/'))
     members.fail("folder", "\"" + pool.folder + "\" is not an absolute path");
+  if (pool.max_processes < pool.processes)
+    members.fail("max_processes", std::to_string(pool.max_processes) + " is below processes, which is " +
+                                      std::to_string(pool.processes));
   for (const std::string& variable : pool.environment) {
     const std::size_t equals = variable.find('=');
     if (equals == 0 || equals == std::string::npos)
@@ -240,7 +249,7 @@ void refuse_ambiguous(const std::vector<PoolConfig>& pools, Members& members) {
   for (std::size_t i = 0; i < pools.size(); ++i) {
     const auto [place, is_new] = places.emplace(pools[i].key(), i);
     if (is_new || pools[place->second] == pools[i]) continue;
-    members.fail("pools[" + std::to_string(i) + "]", "has the program, arguments, scope and processes of pools[" +
+    members.fail("pools[" + std::to_string(i) + "]", "has the program, arguments, scope and max_processes of pools[" +
                                                          std::to_string(place->second) +
                                                          "], and other settings: give it another scope");
   }
@@ -253,7 +262,7 @@ std::uint64_t PoolConfig::key() const {
   hash.add(program);
   hash.add(arguments);
   hash.add(scope);
-  hash.add(std::uint64_t{processes});
+  hash.add(std::uint64_t{max_processes});
   return hash.value();
 }
 
@@ -302,6 +311,10 @@ std::string to_json(const Configuration& configuration) {
                      {"arguments", list(pool.arguments)},
                      {"environment", list(pool.environment)},
                      {"processes", pool.processes},
+                     {"max_processes", pool.max_processes},
+                     {"idle_process_timeout_ms", pool.idle_process_timeout.count()},
+                     {"scale_guard_memory_percent", pool.scale_guard_memory_percent},
+                     {"scale_guard_load", pool.scale_guard_load},
                      {"listen_queue_depth", pool.listen_queue_depth},
                      {"priority", pool.priority},
                      {"folder", to_value(pool.folder)},
@@ -350,7 +363,7 @@ Result<Configuration> configuration_from_json(std::string_view text) {
                  "is longer than " + std::to_string(max_socket_path_bytes - socket_name_bytes) + " bytes");
   }
   std::size_t slots = 0;
-  for (const PoolConfig& pool : configuration.pools) slots += pool.processes;
+  for (const PoolConfig& pool : configuration.pools) slots += pool.max_processes;
   if (configuration.pools.size() > max_pools) members.fail("pools", "are more than " + std::to_string(max_pools));
   if (slots > max_workers)
     members.fail("pools", "have more than " + std::to_string(max_workers) + " processes together");

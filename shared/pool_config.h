@@ -27,7 +27,11 @@ struct PoolConfig {
   std::string program;                   // absolute path
   std::vector<std::string> arguments;    // beyond argv[0]
   std::vector<std::string> environment;  // "NAME=value", the whole of it
-  std::uint32_t processes = 1;
+  std::uint32_t processes = 1;           // that are always there; 0: none without demand
+  std::uint32_t max_processes = 1;       // by demand; at least as many, and at least 1
+  std::chrono::milliseconds idle_process_timeout{60'000};  // a worker beyond `processes` not needed for so long ends
+  std::uint32_t scale_guard_memory_percent = 5;            // that must be available for a start by demand; 0: any
+  std::uint32_t scale_guard_load = 20;                     // per processor, at most, for such a start; 0: any
   std::uint32_t listen_queue_depth = 100;
   int priority = 0;                    // nice value, 0 … 19
   std::string folder;                  // where its workers start; "": where the program lies
@@ -51,7 +55,7 @@ struct PoolConfig {
   std::uint32_t log = 0;  // where its lines go: 0 is the manager's own log, n the n-th of those sent along
   std::string scope;      // who shares it: "" for the whole server, else the virtual host's name and port
 
-  // Identity: program, arguments, scope and number of workers. Two configurations with the same key are the same pool,
+  // Identity: program, arguments, scope and the most workers. Two configurations with the same key are the same pool,
   // over a restart too. Never 0.
   std::uint64_t key() const;
   // What a worker is made of. The same: it may stay, whatever else has changed. Else it is replaced. Never 0.
@@ -65,11 +69,11 @@ struct Configuration {
   friend bool operator==(const Configuration&, const Configuration&) = default;
 };
 
-// Error: what in the text is wrong, with the member's path ("pools[1].processes: 0 is not in 1 … 1024").
+// Error: what in the text is wrong, with the member's path ("pools[1].priority: 20 is not in 0 … 19").
 std::string to_json(const Configuration& configuration);
 Result<Configuration> configuration_from_json(std::string_view text);
 
-// Where slot `index` (0 … processes - 1) of a pool listens: "<folder>/<16 hex digits>.<index>".
+// Where slot `index` (0 … max_processes) of a pool listens: "<folder>/<16 hex digits>.<index>".
 std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index);
 inline constexpr std::size_t max_socket_path_bytes = 107;         // sockaddr_un::sun_path less its NUL
 inline constexpr std::size_t socket_name_bytes = 1 + 16 + 1 + 4;  // what socket_path adds to the folder, at most

@@ -12,7 +12,7 @@ namespace cppfcgi {
 
 std::uint32_t ClaimedWorker::queue_limit() const {
   return settings_.queue_limit != 0 ? settings_.queue_limit
-                                    : std::max(10 * settings_.pool.processes, std::uint32_t{64});
+                                    : std::max(10 * settings_.pool.max_processes, std::uint32_t{64});
 }
 
 bool ClaimedWorker::begin() {

@@ -88,11 +88,12 @@ void check_totals(const server_rec* main_server, Mistakes& mistakes) {
     if (++pools == max_pools + 1)
       mistakes.add(settings, "one FastCgiServer too many; accepted: at most " + std::to_string(max_pools));
     const bool fitted = processes <= max_workers;
-    processes += settings.pool.processes;
+    processes += settings.pool.max_processes;
     if (fitted && processes > max_workers)
-      mistakes.add(settings, "-processes " + std::to_string(settings.pool.processes) +
-                                 ": brings the total of all pools to " + std::to_string(processes) +
-                                 "; accepted: at most " + std::to_string(max_workers) + " together");
+      mistakes.add(settings,
+                   (settings.pool.max_processes > settings.pool.processes ? "-max-processes " : "-processes ") +
+                       std::to_string(settings.pool.max_processes) + ": brings the total of all pools to " +
+                       std::to_string(processes) + "; accepted: at most " + std::to_string(max_workers) + " together");
   });
 }
 

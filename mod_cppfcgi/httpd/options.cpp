@@ -251,6 +251,21 @@ Result<void> apply_max_requests(Parse& parse) {
   return {};
 }
 
+// "5" or "5,20": per cent of memory, load per processor.
+Result<void> apply_scale_guard(Parse& parse) {
+  const std::size_t comma = parse.value.find(',');
+  const auto memory = parse_digits(parse.value.substr(0, comma));
+  const auto load = comma == parse.value.npos ? std::optional<std::uint64_t>(parse.settings.pool.scale_guard_load)
+                                              : parse_digits(parse.value.substr(comma + 1));
+  if (!memory || !load || *memory > 90 || *load > 1'000)
+    return Error{0,
+                 "not a limit; accepted: per cent of memory, 0 to 90, or these and the load for each processor, 0 to "
+                 "1000, as in 5,20; 0 for no limit"};
+  parse.settings.pool.scale_guard_memory_percent = static_cast<std::uint32_t>(*memory);
+  parse.settings.pool.scale_guard_load = static_cast<std::uint32_t>(*load);
+  return {};
+}
+
 // 0 says none; a shorter time than a second would do nothing but start workers.
 Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low) {
   auto time = parse_time(text, milliseconds(0));
@@ -269,6 +284,9 @@ constexpr std::array options = {
     Option{"-drain-timeout", value, once,
            [](Parse& p) { return assign(p.settings.pool.drain_grace, parse_time(p.value, milliseconds(0))); }},
     Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
+    Option{
+        "-idle-process-timeout", value, once,
+        [](Parse& p) { return assign(p.settings.pool.idle_process_timeout, parse_time(p.value, milliseconds(100))); }},
     Option{"-idle-timeout", value, once,
            [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},
     Option{"-init-start-delay", value, once,
@@ -280,6 +298,8 @@ constexpr std::array options = {
            [](Parse& p) {
              return assign(p.settings.pool.max_lifetime, parse_time_or_none(p.value, milliseconds(1'000)));
            }},
+    Option{"-max-processes", value, once,
+           [](Parse& p) { return assign(p.settings.pool.max_processes, parse_count(p.value, 1, 1'024)); }},
     Option{"-max-requests", value, once, apply_max_requests},
     Option{
         "-max-rss", value, once,
@@ -310,8 +330,14 @@ constexpr std::array options = {
            [](Parse& p) {
              return assign(p.settings.pool.limits.open_files, parse_count(p.value, fewest_open_files, most_open_files));
            }},
+    Option{"-scale-guard", value, once, apply_scale_guard},
     Option{"-umask", value, once, apply_umask},
 };
+
+// How mod_fastcgi spells what else it calls.
+std::string_view canonical(std::string_view word) {
+  return equal_ignoring_case(word, "-maxProcesses") ? "-max-processes" : word;
+}
 
 // mod_fastcgi's other options, so that an old configuration is told what to do about them.
 struct Later {
@@ -329,8 +355,6 @@ constexpr std::array later_options = {
     Later{"-host", "not yet available in this version: remove it; this server starts the workers itself"},
     Later{"-user", "not yet available in this version: remove it; workers run as httpd's User"},
     Later{"-group", "not yet available in this version: remove it; workers run as httpd's Group"},
-    Later{"-maxProcesses", for_static_count},
-    Later{"-max-processes", for_static_count},
     Later{"-minProcesses", for_static_count},
     Later{"-min-processes", for_static_count},
     Later{"-maxClassProcesses", for_static_count},
@@ -412,9 +436,10 @@ bool is_utf8(std::string_view text) {
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
                            const Environment& environment) {
   std::array<bool, options.size()> is_given{};
+  settings.pool.max_processes = 0;  // not given
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    const auto named = [&](const auto& option) { return equal_ignoring_case(option.name, word); };
+    const auto named = [&](const auto& option) { return equal_ignoring_case(option.name, canonical(word)); };
     if (const auto later = std::find_if(later_options.begin(), later_options.end(), named);
         later != later_options.end())
       return Error{0, word + ": " + std::string(later->advice)};
@@ -432,6 +457,12 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
       text.append(" ").append(words[i]);
     }
     if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
+  }
+  if (settings.pool.max_processes == 0) settings.pool.max_processes = settings.pool.processes;
+  if (settings.pool.max_processes < settings.pool.processes) {
+    return Error{0, "-max-processes " + std::to_string(settings.pool.max_processes) + ": below -processes " +
+                        std::to_string(settings.pool.processes) +
+                        "; accepted: " + std::to_string(settings.pool.processes) + " to 1024, or a smaller -processes"};
   }
   if (!settings.pool.deploy_check.empty() && !settings.pool.follows_program)
     return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};

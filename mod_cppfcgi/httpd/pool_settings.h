@@ -19,7 +19,7 @@ struct PoolSettings {
   std::chrono::milliseconds idle_timeout{30'000};  // without a byte from the worker: 504
   std::chrono::milliseconds claim_timeout{
       0};                         // wait for a free worker: 503 (-appConnTimeout; idle_timeout where that is 0)
-  std::uint32_t queue_limit = 0;  // requests that may wait; 0: ten times the pool's processes, at least 64
+  std::uint32_t queue_limit = 0;  // requests that may wait; 0: ten times the pool's most workers, at least 64
   std::chrono::milliseconds request_timeout{0};  // from the claim to the end of the answer: 504; 0: any time
   std::uint32_t retries = 1;                     // a request that a worker was lost over goes to another so often
   bool flush = false;

@@ -135,7 +135,16 @@ const Mistake mistakes[] = {
     {"Port", on_pool("-port 9000"), {"-port: not yet available in this version: remove it"}},
     {"Socket", on_pool("-socket s"), {"-socket: not yet available in this version: remove it"}},
     {"User", on_pool("-user nobody"), {"-user: not yet available", "workers run as httpd's User"}},
-    {"MaxProcesses", on_pool("-maxProcesses 9"), {"-maxProcesses: not yet available", "-processes n"}},
+    {"MaxProcessesBelowProcesses",
+     on_pool("-maxProcesses 2 -processes 4"),
+     {"-max-processes 2: below -processes 4; accepted: 4 to 1024, or a smaller -processes"}},
+    {"MaxProcessesTwice", on_pool("-max-processes 2 -maxProcesses 2"), {"-maxProcesses: given twice; accepted: once"}},
+    {"MaxProcessesZero", on_pool("-max-processes 0"), {"-max-processes 0: out of range; accepted: 1 to 1024"}},
+    {"IdleProcessTimeoutTooShort",
+     on_pool("-idle-process-timeout 99ms"),
+     {"-idle-process-timeout 99ms: out of range; accepted: ", "from 100ms to 24h"}},
+    {"ScaleGuardTooMuch", on_pool("-scale-guard 91"), {"-scale-guard 91: not a limit; accepted: per cent of memory"}},
+    {"ScaleGuardWord", on_pool("-scale-guard 5,much"), {"-scale-guard 5,much: not a limit; accepted: per cent of"}},
     {"KillInterval", on_pool("-killInterval 9"), {"-killInterval: not yet available"}},
     {"ExternalServer",
      "FastCgiExternalServer /x -host localhost:9000",
@@ -216,7 +225,8 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
   ServerName b.example
   FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö" -autoUpdate -deploy-check /health?deep=1 -max-requests 0 \
     -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0 \
-    -chdir bin -umask 027 -rlimit-as 4G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core unlimited
+    -chdir bin -umask 027 -rlimit-as 4G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core unlimited \
+    -max-processes 8 -idle-process-timeout 100ms -scale-guard 10,0
 </VirtualHost>)"});
   httpd.install("samples/hello");
   const RunResult result = httpd.configtest();

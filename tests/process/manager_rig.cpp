@@ -116,7 +116,7 @@ PoolConfig ManagerRig::pool(const Script& script, std::uint32_t processes) {
   pool.name = "/actor";
   pool.arguments = script;
   pool.environment = {"PATH=/usr/bin:/bin"};
-  pool.processes = processes;
+  pool.processes = pool.max_processes = processes;
   return pool;
 }
 
@@ -157,14 +157,14 @@ std::vector<pid_t> ManagerRig::pids(const PoolConfig& pool) const {
 
 std::vector<pid_t> ManagerRig::serving(const PoolConfig& pool) const {
   std::vector<pid_t> all;
-  for (std::uint32_t index = 0; index <= pool.processes; ++index) {
+  for (std::uint32_t index = 0; index <= pool.max_processes; ++index) {
     if (state(pool, index).phase == Phase::ready) all.push_back(pid(pool, index));
   }
   return all;
 }
 
 std::uint32_t ManagerRig::serving_slot(const PoolConfig& pool) const {
-  for (std::uint32_t index = 0; index <= pool.processes; ++index) {
+  for (std::uint32_t index = 0; index <= pool.max_processes; ++index) {
     if (state(pool, index).phase == Phase::ready) return index;
   }
   throw std::runtime_error("no worker of the pool serves");
@@ -172,7 +172,7 @@ std::uint32_t ManagerRig::serving_slot(const PoolConfig& pool) const {
 
 std::size_t ManagerRig::living(const PoolConfig& pool) const {
   std::size_t count = 0;
-  for (std::uint32_t index = 0; index <= pool.processes; ++index) count += state(pool, index).phase != Phase::empty;
+  for (std::uint32_t index = 0; index <= pool.max_processes; ++index) count += state(pool, index).phase != Phase::empty;
   return count;
 }
 

@@ -65,10 +65,10 @@ TEST(Manager, RefusesAConfigurationThatIsWrongAndKeepsTheLast) {
   ASSERT_TRUE(rig.is_ready(pool));
   const pid_t worker = rig.pid(pool);
   PoolConfig wrong = pool;
-  wrong.processes = 0;
+  wrong.processes = 1'025;
   const Message answer = rig.configure({wrong});
   EXPECT_EQ(answer.kind, MessageKind::refused);
-  EXPECT_EQ(answer.text, "pools[0].processes: 0 is not in 1 … 1024");
+  EXPECT_EQ(answer.text, "pools[0].processes: 1025 is not in 0 … 1024");
   EXPECT_EQ(rig.pid(pool), worker);
   EXPECT_EQ(rig.directory().configuration.load(), 1u);
   rig.allow("configuration 2 is refused");

@@ -132,10 +132,10 @@ TEST_F(Standalone, ChecksAFileWithoutStartingAnything) {
   write({pool({"answer", "1"})});
   const auto fine = run({product("cppfcgi-manager"), "--check", folder_ / "pools.json"});
   EXPECT_EQ(fine.status, 0) << fine.output;
-  write_file(folder_ / "pools.json", R"({"socket_folder": "/x", "pools": [{"program": "/a", "processes": 0}]})");
+  write_file(folder_ / "pools.json", R"({"socket_folder": "/x", "pools": [{"program": "/a", "processes": 1025}]})");
   const auto wrong = run({product("cppfcgi-manager"), "--check", folder_ / "pools.json"});
   EXPECT_EQ(wrong.status, 1);
-  EXPECT_EQ(wrong.output, folder_ / "pools.json" + ": pools[0].processes: 0 is not in 1 … 1024\n");
+  EXPECT_EQ(wrong.output, folder_ / "pools.json" + ": pools[0].processes: 1025 is not in 0 … 1024\n");
   EXPECT_EQ(run({product("cppfcgi-manager"), "--check", folder_ / "none"}).status, 1);
 }
 

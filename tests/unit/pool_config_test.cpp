@@ -17,6 +17,10 @@ Configuration everything() {
   pool.arguments = {"--threads", "4", ""};
   pool.environment = {"DB=/srv/a/db", "EMPTY=", "ODD=a=b \"\\\n\x01 é"};
   pool.processes = 7;
+  pool.max_processes = 9;
+  pool.idle_process_timeout = 19ms;
+  pool.scale_guard_memory_percent = 8;
+  pool.scale_guard_load = 0;
   pool.listen_queue_depth = 17;
   pool.priority = 3;
   pool.folder = "/srv/a";
@@ -75,9 +79,12 @@ TEST(PoolConfig, NeedsNoMoreThanAProgram) {
 }
 
 TEST(PoolConfig, SaysWhereTheMistakeIs) {
-  EXPECT_EQ(refusal(with_pool(R"("processes": 0)")), "pools[1].processes: 0 is not in 1 … 1024");
-  EXPECT_EQ(refusal(with_pool(R"("processes": 1.5)")), "pools[1].processes: 1.5 is not in 1 … 1024");
-  EXPECT_EQ(refusal(with_pool(R"("processes": "4")")), "pools[1].processes: \"4\" is not in 1 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("processes": -1)")), "pools[1].processes: -1 is not in 0 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("max_processes": 0)")), "pools[1].max_processes: 0 is not in 1 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("processes": 4, "max_processes": 3)")),
+            "pools[1].max_processes: 3 is below processes, which is 4");
+  EXPECT_EQ(refusal(with_pool(R"("processes": 1.5)")), "pools[1].processes: 1.5 is not in 0 … 1024");
+  EXPECT_EQ(refusal(with_pool(R"("processes": "4")")), "pools[1].processes: \"4\" is not in 0 … 1024");
   EXPECT_EQ(refusal(with_pool(R"("priority": 20)")), "pools[1].priority: 20 is not in 0 … 19");
   EXPECT_EQ(refusal(with_pool(R"("stop_grace_ms": -1)")), "pools[1].stop_grace_ms: -1 is not in 0 … 86400000");
   EXPECT_EQ(refusal(with_pool(R"("arguments": ["a", 1])")), "pools[1].arguments[1]: is not a string");
@@ -106,7 +113,7 @@ TEST(PoolConfig, SaysWhatIsWrongWithTheWhole) {
 
 TEST(PoolConfig, RefusesMoreWorkersThanTheScoreboardHasRoomFor) {
   Configuration configuration = everything();
-  configuration.pools[0].processes = 1'024;
+  configuration.pools[0].max_processes = 1'024;
   configuration.pools.resize(5, configuration.pools[0]);
   EXPECT_EQ(refusal(to_json(configuration)), "pools: have more than 4096 processes together");
 }
@@ -119,7 +126,7 @@ const std::vector<Change> other_pools = {
     [](PoolConfig& p) {
       p.arguments = {"--threads4", ""};
     },
-    [](PoolConfig& p) { ++p.processes; },
+    [](PoolConfig& p) { ++p.max_processes; },
     [](PoolConfig& p) { p.scope = ""; },
 };
 const std::vector<Change> other_workers = {
@@ -135,6 +142,10 @@ const std::vector<Change> other_workers = {
 };
 const std::vector<Change> other_policies = {
     [](PoolConfig& p) { p.name = "another"; },
+    [](PoolConfig& p) { --p.processes; },
+    [](PoolConfig& p) { p.idle_process_timeout += 1ms; },
+    [](PoolConfig& p) { ++p.scale_guard_memory_percent; },
+    [](PoolConfig& p) { ++p.scale_guard_load; },
     [](PoolConfig& p) { ++p.listen_queue_depth; },
     [](PoolConfig& p) { p.init_start_delay += 1ms; },
     [](PoolConfig& p) { p.restart_delay += 1ms; },
