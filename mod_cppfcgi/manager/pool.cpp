@@ -8,6 +8,8 @@ namespace cppfcgi {
 
 PoolPolicy::PoolPolicy(const PoolConfig& config)
     : workers(config.processes),
+      most(config.max_processes),
+      idle_process_timeout(config.idle_process_timeout),
       init_start_delay(config.init_start_delay),
       restart_delay(config.restart_delay),
       min_server_life(config.min_server_life),
@@ -18,10 +20,23 @@ PoolPolicy::PoolPolicy(const PoolConfig& config)
       max_requests(config.max_requests),
       has_deploy_check(!config.deploy_check.empty()) {}
 
+namespace {
+
+Scaling::Limits limits_of(const PoolPolicy& policy) {
+  return {policy.workers, std::max(policy.workers, policy.most), policy.idle_process_timeout};
+}
+
+}  // namespace
+
 Pool::Pool(const PoolPolicy& policy, std::uint64_t seed, std::span<const std::uint32_t> last_generations)
-    : policy_(policy), random_(seed), slots_(last_generations.size()) {
-  assert(slots_.size() >= policy.workers);
+    : policy_(policy), scaling_(limits_of(policy)), random_(seed), slots_(last_generations.size()) {
+  assert(slots_.size() >= std::max(policy.workers, policy.most));
   for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].generation = last_generations[i];
+}
+
+void Pool::set_policy(const PoolPolicy& policy) {
+  policy_ = policy;
+  scaling_.set_limits(limits_of(policy), now_);
 }
 
 Actions Pool::on(const Event& event, Time now) {
@@ -52,6 +67,7 @@ bool Pool::is_about_worker(Happened what) {
     case Happened::check_failed:
       return true;
     case Happened::began:
+    case Happened::looked:
     case Happened::settings_changed:
     case Happened::deployed:
     case Happened::withdrawn:
@@ -69,7 +85,9 @@ void Pool::take(const Event& event) {
   const std::uint32_t slot = event.slot;
   switch (event.what) {
     case Happened::began:
-      if (mode_ == Mode::waiting) mode_ = Mode::running;
+      if (mode_ != Mode::waiting) break;
+      mode_ = Mode::running;
+      scaling_.begin(active(), now_);
       break;
     case Happened::adopted:
       return adopt(event);
@@ -120,6 +138,8 @@ void Pool::take(const Event& event) {
       last_change_ = now_;
       next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
       break;
+    case Happened::looked:
+      return look(event.demand);
     case Happened::time_passed:
       break;  // settle() does it
     case Happened::removed:
@@ -187,6 +207,7 @@ void Pool::become_ready(std::uint32_t index, Offer offer, Voice voice) {
   if (policy_.max_lifetime > Duration{0})
     slot.lifes_end =
         now_ + Duration(static_cast<Duration::rep>(static_cast<double>(policy_.max_lifetime.count()) * share));
+  scaling_.became_ready(std::chrono::ceil<Duration>(now_ - slot.started), ready(), now_);
   note(Do::publish, index);
   early_deaths_ = 0;
   if (streak() == 0) next_start_ = now_;
@@ -335,9 +356,26 @@ Reason Pool::due(const Slot& slot) const {
   return slot.is_worn ? Reason::recycled : Reason::none;
 }
 
+void Pool::look(const Demand& demand) {
+  if (mode_ != Mode::running) return;
+  scaling_.look(demand, crew(), now_);
+  shrink(demand);
+}
+
+// One at a time. Where somebody is due, it is they who go: without a successor, by retire().
+void Pool::shrink(const Demand& demand) {
+  const bool is_above = ready() > scaling_.target();
+  const bool has_surplus = scaling_.has_surplus(now_);
+  if (crew().is_shrinking || (!is_above && !has_surplus)) return;
+  const bool has_idle = demand.idle && *demand.idle < slot_count() && is_in(*demand.idle, Phase::ready);
+  if (!has_idle && ready() >= scaling_.target()) return;
+  if (!is_above) scaling_.lower();
+  if (ready() > scaling_.target() && !has_due()) drain(*demand.idle, Reason::idle);
+}
+
 // Who is due goes when a successor is ready.
 void Pool::retire() {
-  for (std::uint32_t i = 0; i < slot_count() && ready() > policy_.workers; ++i) {
+  for (std::uint32_t i = 0; i < slot_count() && ready() > scaling_.target(); ++i) {
     if (const Reason why = due(slots_[i]); why != Reason::none) drain(i, why);
   }
 }
@@ -475,11 +513,14 @@ void Pool::settle() {
 
 // Those whose worker died go first: requests may be queued on their sockets.
 void Pool::start_wanted() {
+  if (!needs_start()) return;
   for (const bool died : {true, false}) {
     for (std::uint32_t i = 0; i < slot_count(); ++i) {
-      if ((slots_[i].reason != Reason::none) != died) continue;
+      if (slots_[i].phase != Phase::empty || (slots_[i].reason != Reason::none) != died) continue;
       const auto when = next_start(i);
-      if (when && *when <= now_) start(i, edition_);
+      if (!when || *when > now_) continue;
+      start(i, edition_);
+      if (!needs_start()) return;
     }
   }
 }
@@ -499,9 +540,9 @@ void Pool::start(std::uint32_t index, std::uint32_t edition) {
 // When this slot may get a worker; nullopt: it needs none, or something else must happen first.
 std::optional<Time> Pool::next_start(std::uint32_t index) const {
   const Slot& slot = slots_[index];
-  if (mode_ != Mode::running || slot.phase != Phase::empty || active() >= wanted()) return std::nullopt;
+  if (slot.phase != Phase::empty || !needs_start()) return std::nullopt;
   if (is_open() && is_any_starting()) return std::nullopt;
-  return slot.was_started ? next_start_ : std::max(next_start_, next_first_start_);
+  return slot.was_started || active() >= policy_.workers ? next_start_ : std::max(next_start_, next_first_start_);
 }
 
 std::optional<Time> Pool::next_deadline() const {
@@ -509,15 +550,20 @@ std::optional<Time> Pool::next_deadline() const {
   auto consider = [&first](std::optional<Time> time) {
     if (time && (!first || *time < *first)) first = time;
   };
+  const bool is_short = needs_start();
   for (std::uint32_t i = 0; i < slot_count(); ++i) {
     const Slot& slot = slots_[i];
     consider(slot.deadline);
-    consider(next_start(i));
+    if (is_short) consider(next_start(i));
     if (slot.phase != Phase::ready) continue;
     if (!slot.is_worn) consider(slot.lifes_end);
     if (short_lives_ > 0) consider(slot.started + trust_age(slot, true));
   }
   return first;
+}
+
+std::optional<Time> Pool::next_look() const {
+  return mode_ == Mode::running ? scaling_.next_look(crew()) : std::nullopt;
 }
 
 SlotState Pool::state(std::uint32_t index) const {
@@ -550,14 +596,24 @@ std::uint32_t Pool::ready() const {
 }
 
 // One more where somebody is due; but not while a program is on trial, which may be the successor.
-std::uint32_t Pool::wanted() const {
-  const bool has_due = !trial_ && std::any_of(slots_.begin(), slots_.end(),
-                                              [this](const Slot& slot) { return due(slot) != Reason::none; });
-  return policy_.workers + (has_due ? 1 : 0);
+std::uint32_t Pool::wanted() const { return scaling_.target() + (!trial_ && has_due() ? 1 : 0); }
+
+bool Pool::has_due() const {
+  return std::any_of(slots_.begin(), slots_.end(), [this](const Slot& slot) { return due(slot) != Reason::none; });
+}
+
+Scaling::Crew Pool::crew() const {
+  Scaling::Crew crew{.ready = ready(), .starting = active() - ready(), .is_backing_off = is_backing_off()};
+  for (const Slot& slot : slots_) {
+    if (slot.phase == Phase::ready) crew.capacity = std::max<std::uint32_t>(crew.capacity, slot.offer.capacity);
+    const bool is_ending = slot.phase == Phase::draining || slot.phase == Phase::stopping;
+    crew.is_shrinking |= is_ending && slot.reason == Reason::idle;
+  }
+  return crew;
 }
 
 std::optional<Duration> Pool::refuses_for() const {
-  if (mode_ != Mode::running || !is_open() || ready() > 0) return std::nullopt;
+  if (mode_ != Mode::running || !is_open() || ready() > 0 || wanted() == 0) return std::nullopt;
   return std::chrono::ceil<Duration>(std::max(next_start_ - now_, Time::duration::zero()));
 }
 

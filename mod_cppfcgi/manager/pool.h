@@ -25,6 +25,9 @@
 // first: one worker, which takes no requests until it is ready and has passed the check. Then all others are due; or
 // the deploy is refused and nothing has happened.
 //
+// How many workers there are to be, between the least and the most, Scaling says (scaling.h), from what the keeper sees
+// in load. Claims take the lowest slots first, so that the last fall idle; one that is not needed any more is drained.
+//
 // The hang ladder: late (its requests are over their time: nobody claims it) ── late_grace ─▶ Draining, hung: stacks
 // into the log ── then ─▶ Stopping: SIGTERM, SIGKILL. Its successor starts when it is given up.
 #pragma once
@@ -36,6 +39,7 @@
 #include <span>
 #include <vector>
 
+#include "mod_cppfcgi/manager/scaling.h"
 #include "shared/pool_config.h"
 #include "shared/scoreboard.h"
 
@@ -54,6 +58,7 @@ enum class Reason : std::uint8_t {
   unfit,        // on trial, and did not pass the check
   superseded,   // on trial, when another program or other settings came
   hung,         // let its requests' time pass, or was silent while idle
+  idle,         // was not needed for long
   recycled,     // has served, lived or grown enough
   redeployed,   // of an earlier program
   changed,      // of earlier settings
@@ -89,6 +94,7 @@ enum class Happened : std::uint8_t {
   check_passed,      // by the worker on trial
   check_failed,
   program_changed,  // what could not be started may start now
+  looked,           // at load; demand
   time_passed,      // next_deadline() is over
   removed,          // end all workers, with time for what they do
   restored,         // a configuration knows the pool again
@@ -103,6 +109,7 @@ struct Event {
   Phase phase = Phase::empty;  // of the adopted
   bool is_outdated = false;    // adopted: it is of an earlier edition
   bool begins_whole = false;   // adopted: as its row says
+  Demand demand{};             // looked
   bool is_unused = false;      // exited: by itself, and before its first request
 };
 
@@ -133,7 +140,9 @@ struct Action {
 using Actions = std::vector<Action>;
 
 struct PoolPolicy {
-  std::uint32_t workers = 1;  // to keep
+  std::uint32_t workers = 1;  // to keep, at least
+  std::uint32_t most = 0;     // by demand; below `workers`: no more than these
+  Duration idle_process_timeout{60'000};
   Duration init_start_delay{0};
   Duration restart_delay{60'000};
   Duration min_server_life{0};
@@ -151,16 +160,20 @@ struct PoolPolicy {
 class Pool {
  public:
   // A slot for each of `last_generations`: the number of the last worker that the slot's row has seen. At least as many
-  // as workers to keep; those beyond are room for successors: without one, planned exits do not come.
+  // as workers at most; those beyond are room for successors: without one, planned exits do not come.
   Pool(const PoolPolicy& policy, std::uint64_t seed, std::span<const std::uint32_t> last_generations);
 
   Actions on(const Event& event, Time now);
-  void set_policy(const PoolPolicy& policy) { policy_ = policy; }  // but for the number of workers
+  void set_policy(const PoolPolicy& policy);  // but for the most workers
   std::optional<Time> next_deadline() const;  // when to say time_passed; nullopt: nothing to wait for
+  std::optional<Time> next_look() const;      // when to say looked; nullopt: not before somebody waits
 
   std::uint32_t slot_count() const { return static_cast<std::uint32_t>(slots_.size()); }
   SlotState state(std::uint32_t slot) const;
   Reason reason(std::uint32_t slot) const { return slots_[slot].reason; }
+  bool is_scaled() const { return policy_.most > policy_.workers; }
+  std::uint32_t target() const { return scaling_.target(); }  // how many workers there are to be
+  bool is_held_back() const { return scaling_.is_held_back(); }
   bool is_backing_off() const { return streak() > 0; }
   bool is_trial(std::uint32_t slot) const { return trial_ == slot; }
   // From SIGTERM to SIGKILL. Who hangs seldom minds the first.
@@ -223,6 +236,8 @@ class Pool {
   void give_up_trial();
   void commit_trial();
   Reason due(const Slot& slot) const;
+  void look(const Demand& demand);
+  void shrink(const Demand& demand);
   void retire();
   void drain(std::uint32_t slot, Reason reason);
   void stop(std::uint32_t slot, Reason reason);
@@ -237,6 +252,9 @@ class Pool {
   std::uint32_t active() const;
   std::uint32_t ready() const;
   std::uint32_t wanted() const;
+  bool has_due() const;
+  bool needs_start() const { return mode_ == Mode::running && active() < wanted(); }
+  Scaling::Crew crew() const;
   bool is_any_starting() const;
   bool is_in(std::uint32_t slot, Phase phase) const { return slots_[slot].phase == phase; }
   std::uint32_t streak() const;
@@ -246,6 +264,7 @@ class Pool {
   double random();
 
   PoolPolicy policy_;
+  Scaling scaling_;
   std::uint64_t random_;
   std::vector<Slot> slots_;
   Mode mode_ = Mode::waiting;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration ask_again_after{100};      // where the listen queue is full
 constexpr Duration look_at_claims_after{10};  // of a draining worker: nobody tells when the last is released
+constexpr Duration tell_again_after{60'000};  // that a start was held back
 constexpr int max_resets = 2;                 // of a question, until it counts as refused
 
 Time clock_now() { return std::chrono::steady_clock::now(); }
@@ -49,6 +50,8 @@ PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row
       pool_(PoolPolicy(config), seed_for(row.key), last_generations(surroundings.board, row.rows)),
       program_(surroundings.loop, config.program),
       vigil_(surroundings.loop, surroundings.load, surroundings.claims, row.rows.first_slot, row.rows.slot_count),
+      gauge_(surroundings.load, surroundings.claims, row.rows.pool, row.rows.first_slot, row.rows.slot_count),
+      guard_({config.scale_guard_memory_percent, config.scale_guard_load}),
       obituaries_(surroundings.stacks) {
   vigil_.set_limits({config.probe_interval, config.max_rss_bytes});
   program_.follow(config.follows_program);
@@ -56,12 +59,12 @@ PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row
 
 Result<std::unique_ptr<PoolKeeper>> PoolKeeper::open(const Surroundings& surroundings, const PoolConfig& config,
                                                      const std::string& socket_folder, const Log::File& log) {
-  const auto rows = surroundings.board.take(config.key(), config.processes + 1);
+  const auto rows = surroundings.board.take(config.key(), config.max_processes + 1);
   if (!rows) {
     return Error{ENOSPC,
                  fmt::format("pool {}: no room for {} workers: at most {} pools with {} workers together, those that "
                              "still end included",
-                             config.name, config.processes, max_pools, max_workers)};
+                             config.name, config.max_processes, max_pools, max_workers)};
   }
   std::unique_ptr<PoolKeeper> keeper(new PoolKeeper(surroundings, {config.key(), *rows}, config, socket_folder, log));
   if (auto opened = keeper->open_sockets(); !opened) return opened.error();
@@ -73,7 +76,7 @@ std::unique_ptr<PoolKeeper> PoolKeeper::adopt(const Surroundings& surroundings, 
                                               const Log::File& log) {
   PoolConfig unknown;
   unknown.name = fmt::format("{:016x} of an earlier configuration", found.key);
-  unknown.processes = found.rows.slot_count - 1;
+  unknown.processes = unknown.max_processes = found.rows.slot_count - 1;
   std::unique_ptr<PoolKeeper> keeper(
       new PoolKeeper(surroundings, found, config == nullptr ? unknown : *config, socket_folder, log));
   keeper->has_config_ = config != nullptr;
@@ -92,6 +95,7 @@ void PoolKeeper::reconfigure(const PoolConfig& config, const Log::File& log) {
   config_ = config;
   pool_.set_policy(PoolPolicy(config));
   vigil_.set_limits({config.probe_interval, config.max_rss_bytes});
+  guard_.set_limits({config.scale_guard_memory_percent, config.scale_guard_load});
   program_.follow(config.follows_program);
   for (Place& place : places_) {
     if (has_other_depth) place.socket.set_depth(config.listen_queue_depth);
@@ -159,7 +163,7 @@ void PoolKeeper::adopt_workers() {
     if (state.phase == Phase::ready) become_ready(slot, state);
   }
   if (has_deploy) handle({Happened::deployed});
-  log_.notice("pool {}: took over {} of {} workers", config_.name, adopted, config_.processes);
+  log_.notice("pool {}: took over {} of {} workers", config_.name, adopted, std::max(adopted, config_.processes));
 }
 
 std::vector<ProgramFile::Serving> PoolKeeper::serving_workers() const {
@@ -182,6 +186,7 @@ void PoolKeeper::turn() {
   }
   look_after_workers(now);
   if (const auto seen = program_.look(now)) handle({*seen});
+  if (const auto look = pool_.next_look(); look && *look <= now) look_at_load(now);
   obituaries_.write_due(log_, now);
   if (const auto due = pool_.next_deadline(); due && *due <= now) handle({Happened::time_passed});
 }
@@ -198,6 +203,7 @@ std::optional<Time> PoolKeeper::next_deadline() const {
     if (pool_.state(slot).phase == Phase::draining) consider(now + look_at_claims_after);
   }
   consider(pool_.next_deadline());
+  consider(pool_.next_look());
   consider(vigil_.next_deadline(now));
   consider(program_.next_deadline());
   consider(obituaries_.next_deadline());
@@ -205,8 +211,36 @@ std::optional<Time> PoolKeeper::next_deadline() const {
 }
 
 void PoolKeeper::be_nudged() {
+  const Time now = clock_now();
   if (around_.claims.waiting(rows_.pool) > 0) around_.claims.dispatch(rows_.pool, getpid());
-  look_after_workers(clock_now());
+  look_after_workers(now);
+  if (pool_.is_scaled() && around_.claims.waiting(rows_.pool) > 0) look_at_load(now);
+}
+
+void PoolKeeper::look_at_load(Time now) {
+  // Who waits although a worker is free, or is dead and only seems to wait, is no reason for another.
+  if (around_.claims.waiting(rows_.pool) > 0) around_.claims.dispatch(rows_.pool, getpid());
+  std::vector<SlotState> slots;
+  for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) slots.push_back(pool_.state(slot));
+  Demand demand = gauge_.read(slots);
+  if (demand.waiting > 0 && pool_.target() < config_.max_processes) demand.may_grow = guard_.shortage(now).empty();
+  const std::uint32_t before = pool_.target();
+  handle({.what = Happened::looked, .demand = demand});
+  report_scaling(before, demand, now);
+}
+
+void PoolKeeper::report_scaling(std::uint32_t before, const Demand& demand, Time now) {
+  const std::uint32_t target = pool_.target();
+  if (target > before)
+    log_.info("pool {}: {} requests wait: {} workers instead of {} (-max-processes {})", config_.name, demand.waiting,
+              target, before, config_.max_processes);
+  if (demand.idle && pool_.reason(*demand.idle) == Reason::idle && pool_.state(*demand.idle).phase == Phase::draining)
+    log_.info("{} was not needed for {} (-idle-process-timeout): it ends, and {} stay", name_of(*demand.idle),
+              text_of(config_.idle_process_timeout), target);
+  if (!pool_.is_held_back() || (held_back_ && now - *held_back_ < tell_again_after)) return;
+  held_back_ = now;
+  log_.warn("pool {}: {} requests wait, and {} workers are not enough, but {}: no more are started (-scale-guard)",
+            config_.name, demand.waiting, target, guard_.shortage(now));
 }
 
 void PoolKeeper::look_after_workers(Time now) {

@@ -11,12 +11,14 @@
 
 #include "mod_cppfcgi/manager/board.h"
 #include "mod_cppfcgi/manager/deploy_check.h"
+#include "mod_cppfcgi/manager/load_gauge.h"
 #include "mod_cppfcgi/manager/log.h"
 #include "mod_cppfcgi/manager/loop.h"
 #include "mod_cppfcgi/manager/obituaries.h"
 #include "mod_cppfcgi/manager/pool.h"
 #include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
+#include "mod_cppfcgi/manager/scale_guard.h"
 #include "mod_cppfcgi/manager/slot_socket.h"
 #include "mod_cppfcgi/manager/stack_reader.h"
 #include "mod_cppfcgi/manager/vigil.h"
@@ -99,6 +101,8 @@ class PoolKeeper {
   std::vector<ProgramFile::Serving> serving_workers() const;
 
   void look_after_workers(Time now);
+  void look_at_load(Time now);
+  void report_scaling(std::uint32_t before, const Demand& demand, Time now);
   void handle(const Event& event);
   void perform(const Action& action);
   void publish(std::uint32_t slot);
@@ -140,6 +144,9 @@ class PoolKeeper {
   bool is_handling_ = false;
   ProgramFile program_;
   Vigil vigil_;
+  LoadGauge gauge_;
+  ScaleGuard guard_;
+  std::optional<Time> held_back_;  // a start, and it was told
   Obituaries obituaries_;
   std::uint32_t published_refusal_ = 0;
 };
