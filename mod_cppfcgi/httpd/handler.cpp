@@ -21,6 +21,12 @@ int without_pool(request_rec* request) {
   return HTTP_INTERNAL_SERVER_ERROR;
 }
 
+// AcceptPathInfo Off; programs accept it unless that says otherwise.
+bool is_path_info_refused(const request_rec* request) {
+  return request->used_path_info == AP_REQ_REJECT_PATH_INFO && request->path_info && *request->path_info != '\0' &&
+         !is_mounted(request);
+}
+
 }  // namespace
 
 int take_declared_program(request_rec* request) {
@@ -32,6 +38,7 @@ int take_declared_program(request_rec* request) {
 int handle_request(request_rec* request) {
   const PoolSettings* settings = pool_of(request);
   if (settings == nullptr) return without_pool(request);
+  if (is_path_info_refused(request)) return HTTP_NOT_FOUND;
   ChildState* child = child_state();
   if (child == nullptr) {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "this process has no way to the workers; the client gets 503");
