@@ -207,7 +207,7 @@ void Pool::become_ready(std::uint32_t index, Offer offer, Voice voice) {
   if (policy_.max_lifetime > Duration{0})
     slot.lifes_end =
         now_ + Duration(static_cast<Duration::rep>(static_cast<double>(policy_.max_lifetime.count()) * share));
-  scaling_.became_ready(std::chrono::ceil<Duration>(now_ - slot.started), ready(), now_);
+  scaling_.became_ready(std::chrono::ceil<Duration>(now_ - slot.started), ready(), offer.capacity, now_);
   note(Do::publish, index);
   early_deaths_ = 0;
   if (streak() == 0) next_start_ = now_;

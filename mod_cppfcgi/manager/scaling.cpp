@@ -22,10 +22,14 @@ void Scaling::begin(std::uint32_t present, Time now) {
 }
 
 // Workers that have only just become ready could not be needed before.
-void Scaling::became_ready(Duration after_start, std::uint32_t ready, Time now) {
+void Scaling::became_ready(Duration after_start, std::uint32_t ready, std::uint32_t capacity, Time now) {
   start_takes_ = start_takes_.count() == 0 ? after_start : (start_takes_ * 3 + after_start) / 4;
   const std::uint32_t known = std::min<std::uint32_t>(ready, target_);
   for (std::uint32_t n = 1; n <= known && n < last_needed_.size(); ++n) last_needed_[n] = now;
+  // What it takes out of the queue now says nothing of how fast the others do that.
+  for (std::optional<Mark>* mark : {&mark_, &next_mark_}) {
+    if (*mark) (*mark)->waiting -= std::min((*mark)->waiting, capacity);
+  }
 }
 
 void Scaling::look(const Demand& demand, const Crew& crew, Time now) {

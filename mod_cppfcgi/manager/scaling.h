@@ -49,7 +49,7 @@ class Scaling {
 
   void set_limits(const Limits& limits, Time now);  // `most` stays
   void begin(std::uint32_t present, Time now);      // so many are there already
-  void became_ready(Duration after_start, std::uint32_t ready, Time now);
+  void became_ready(Duration after_start, std::uint32_t ready, std::uint32_t capacity, Time now);
 
   // May raise the target. Lowering it is Pool's, which knows whom it can spare.
   void look(const Demand& demand, const Crew& crew, Time now);

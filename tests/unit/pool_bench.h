@@ -43,7 +43,7 @@ using namespace std::chrono_literals;
 class Bench {
  public:
   explicit Bench(const PoolPolicy& policy, std::uint32_t slots = 0)
-      : pool(policy, 42, std::vector<std::uint32_t>(std::max(slots, policy.workers))) {}
+      : pool(policy, 42, std::vector<std::uint32_t>(std::max({slots, policy.workers, policy.most}))) {}
 
   Actions on(Event event) {
     actions = pool.on(event, now);

@@ -203,7 +203,7 @@ TEST(PoolConfig, RefusesPoolsThatAreTheSameAndAreNot) {
   EXPECT_EQ(
       refusal(to_json(configuration)),
       "pools[" + std::to_string(configuration.pools.size() - 1) +
-          "]: has the program, arguments, scope and processes of pools[0], and other settings: give it another scope");
+          "]: has the program, arguments, scope and max_processes of pools[0], and other settings: give it another scope");
 }
 
 TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {

@@ -32,7 +32,7 @@ class Simulation {
   explicit Simulation(std::uint64_t seed)
       : random_(seed),
         policy_(policy()),
-        bench_(policy_, policy_.workers + (chance(0.8) ? 1 : 0)),
+        bench_(policy_, std::max(policy_.workers, policy_.most) + (chance(0.8) ? 1 : 0)),
         fates_(bench_.pool.slot_count()),
         phases_(bench_.pool.slot_count(), Phase::empty) {}
 
@@ -53,6 +53,11 @@ class Simulation {
   PoolPolicy policy() {
     PoolPolicy policy;
     policy.workers = 1 + pick(8);
+    if (chance(0.5)) {
+      policy.workers -= pick(2);
+      policy.most = policy.workers + 1 + pick(8);
+      policy.idle_process_timeout = Duration(1 + pick(5'000));
+    }
     policy.init_start_delay = Duration(pick(2) * pick(50));
     policy.restart_delay = Duration(100 + pick(5'000));
     policy.min_server_life = Duration(pick(2) * pick(3'000));
@@ -68,14 +73,30 @@ class Simulation {
   // What nobody can foresee.
   void meddle() {
     const std::uint32_t slot = pick(bench_.pool.slot_count());
-    if (chance(0.02)) obey(bench_.happen(Happened::worn, slot));
-    if (chance(0.02)) obey(bench_.happen(Happened::late, slot));
-    if (chance(0.05)) obey(bench_.happen(Happened::recovered, slot));
-    if (chance(0.01)) obey(bench_.happen(Happened::unresponsive, slot));
-    if (chance(0.01)) obey(bench_.on({Happened::deployed}));
-    if (chance(0.005)) obey(bench_.on({Happened::withdrawn}));
-    if (chance(0.005)) obey(bench_.on({Happened::settings_changed}));
-    if (chance(0.005)) obey(bench_.on({Happened::program_changed}));
+    if (chance(0.02)) meet(bench_.happen(Happened::worn, slot));
+    if (chance(0.02)) meet(bench_.happen(Happened::late, slot));
+    if (chance(0.05)) meet(bench_.happen(Happened::recovered, slot));
+    if (chance(0.01)) meet(bench_.happen(Happened::unresponsive, slot));
+    if (chance(0.01)) meet(bench_.on({Happened::deployed}));
+    if (chance(0.005)) meet(bench_.on({Happened::withdrawn}));
+    if (chance(0.005)) meet(bench_.on({Happened::settings_changed}));
+    if (chance(0.005)) meet(bench_.on({Happened::program_changed}));
+    const auto look = bench_.pool.next_look();
+    if (look && (*look <= bench_.now || chance(0.3))) this->look(std::max(*look, bench_.now));
+    if (policy_.most > policy_.workers && chance(0.1)) this->look(bench_.now);
+  }
+
+  void meet(const Actions& actions) {
+    obey(actions);
+    check();
+  }
+
+  // What load says may be anything.
+  void look(Time when) {
+    bench_.now = when;
+    Demand demand{.waiting = chance(0.3) ? pick(100) : 0, .needed = pick(10), .may_grow = chance(0.9)};
+    if (chance(0.8)) demand.idle = pick(bench_.pool.slot_count());
+    meet(bench_.on({.what = Happened::looked, .demand = demand}));
   }
 
   // The next thing that happens, by its time.
@@ -179,12 +200,14 @@ class Simulation {
         EXPECT_GE(bench_.pool.state(i).capacity, 1);
       }
     }
-    EXPECT_LE(active, policy_.workers + 1);
-    EXPECT_TRUE(!has_planned_exit || ready >= policy_.workers) << "a worker went before its successor was ready";
+    const std::uint32_t target = bench_.pool.target();
+    EXPECT_GE(target, policy_.workers);
+    EXPECT_LE(target, std::max(policy_.workers, policy_.most));
+    EXPECT_LE(active, std::max(policy_.workers, policy_.most) + 1);
+    EXPECT_TRUE(!has_planned_exit || ready >= target) << "a worker went before its successor was ready";
     const bool has_killed = std::count(phases_.begin(), phases_.end(), Phase::stopping) > 0;
-    EXPECT_TRUE(active >= policy_.workers || bench_.pool.next_deadline() || has_killed)
-        << "a worker is missing and nothing is waited for: " << testing::PrintToString(phases_) << " of "
-        << policy_.workers;
+    EXPECT_TRUE(active >= target || bench_.pool.next_deadline() || has_killed)
+        << "a worker is missing and nothing is waited for: " << testing::PrintToString(phases_) << " of " << target;
     if (const auto due = bench_.pool.next_deadline()) {
       EXPECT_GT(*due, bench_.now) << "what is due was not done";
     }
@@ -209,7 +232,7 @@ class Simulation {
 
   bool all_ready() const {
     const Phases phases = bench_.phases();
-    return std::count(phases.begin(), phases.end(), Phase::ready) >= static_cast<std::ptrdiff_t>(policy_.workers);
+    return std::count(phases.begin(), phases.end(), Phase::ready) >= static_cast<std::ptrdiff_t>(bench_.pool.target());
   }
 
   void end() {
