@@ -178,7 +178,7 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   pool.max_processes = std::max(pool.processes, 1U);  // a pool of one size, unless it says otherwise
   members.number("max_processes", pool.max_processes, 1, max_processes);
   members.delay("idle_process_timeout_ms", pool.idle_process_timeout);
-  members.number("scale_guard_memory_percent", pool.scale_guard_memory_percent, 0, 90);
+  members.number("scale_guard_memory_percent", pool.scale_guard_memory_percent, 0, 100);
   members.number("scale_guard_load", pool.scale_guard_load, 0, 1'000);
   members.number("listen_queue_depth", pool.listen_queue_depth, 1, 65'535);
   members.number("priority", pool.priority, 0, 19);

@@ -31,12 +31,15 @@ class CorruptLoad : public testing::Test {
     for (Process& bystander : bystanders_) bystander = Process({.command = {"/bin/sleep", "1000"}});
     first_ = rig_.pool({"answer", "1"}, 3);
     second_ = rig_.pool({"answer", "2"}, 2);
-    for (PoolConfig* pool : {&first_, &second_}) pool->stop_grace = 200ms;
+    scaled_ = rig_.pool({"answer", "3"}, 1);
+    scaled_.max_processes = 4;
+    scaled_.idle_process_timeout = 100ms;
+    for (PoolConfig* pool : {&first_, &second_, &scaled_}) pool->stop_grace = 200ms;
     rig_.allow("pool /actor");
   }
 
   void configure() {
-    ASSERT_EQ(rig_.configure({first_, second_}).kind, MessageKind::configured);
+    ASSERT_EQ(rig_.configure({first_, second_, scaled_}).kind, MessageKind::configured);
     rig_.end_generation();
   }
 
@@ -89,8 +92,8 @@ class CorruptLoad : public testing::Test {
   }
 
   void check_numbers(int round) {
-    for (const PoolConfig* pool : {&first_, &second_}) {
-      EXPECT_LE(workers_of(*pool), pool->processes + 1) << "round " << round;
+    for (const PoolConfig* pool : {&first_, &second_, &scaled_}) {
+      EXPECT_LE(workers_of(*pool), pool->max_processes + 1) << "round " << round;
     }
   }
 
@@ -124,12 +127,13 @@ class CorruptLoad : public testing::Test {
   ManagerRig rig_;
   PoolConfig first_;
   PoolConfig second_;
+  PoolConfig scaled_;  // by what load says
 };
 
 TEST_F(CorruptLoad, NeitherEndsTheManagerNorMakesItStartOrSignalTooMuch) {
   SCOPED_TRACE("seed " + std::to_string(seed_));
   configure();
-  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_));
+  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_) && rig_.is_ready(scaled_));
   const auto manager = process_id(rig_.manager());
   const Deadline deadline(longest);
   int round = 0;
@@ -146,7 +150,7 @@ TEST_F(CorruptLoad, NeitherEndsTheManagerNorMakesItStartOrSignalTooMuch) {
 
   mend();
   rig_.nudge();
-  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_));
+  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_) && rig_.is_ready(scaled_));
   check_numbers(round);
   kill_a_worker();
   ASSERT_TRUE(rig_.is_ready(first_));
@@ -155,7 +159,7 @@ TEST_F(CorruptLoad, NeitherEndsTheManagerNorMakesItStartOrSignalTooMuch) {
 
 TEST_F(CorruptLoad, DoesNotKeepTheManagerFromEnding) {
   configure();
-  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_));
+  ASSERT_TRUE(rig_.is_ready(first_) && rig_.is_ready(second_) && rig_.is_ready(scaled_));
   overwrite();
   lie();
   rig_.nudge();
