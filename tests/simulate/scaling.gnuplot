@@ -1,5 +1,5 @@
-# docs/scaling.svg, from the courses that `make simulate` has written into `folder`.
-set terminal svg size 900,900 font "sans,11" background "white"
+# docs/scaling.png, from the courses that `make simulate` has written into `folder`.
+set terminal pngcairo size 900,1000 font "sans,9"
 set multiplot layout 4,2
 set style fill solid 0.25 noborder
 set key top right

@@ -224,7 +224,7 @@ class Model {
     if (!waits_.empty()) {
       figures_.wait_p50_ms = waits_[waits_.size() / 2];
       figures_.wait_p99_ms = waits_[waits_.size() * 99 / 100];
-    figures_.wait_most_ms = waits_.back();
+      figures_.wait_most_ms = waits_.back();
     }
     figures_.last = living();
     for (const Worker& worker : workers_)

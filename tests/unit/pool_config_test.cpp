@@ -200,10 +200,9 @@ TEST(PoolConfig, RefusesPoolsThatAreTheSameAndAreNot) {
   configuration.pools.push_back(configuration.pools[0]);
   EXPECT_TRUE(configuration_from_json(to_json(configuration)));
   configuration.pools.back().environment.clear();
-  EXPECT_EQ(
-      refusal(to_json(configuration)),
-      "pools[" + std::to_string(configuration.pools.size() - 1) +
-          "]: has the program, arguments, scope and max_processes of pools[0], and other settings: give it another scope");
+  EXPECT_EQ(refusal(to_json(configuration)), "pools[" + std::to_string(configuration.pools.size() - 1) +
+                                                 "]: has the program, arguments, scope and max_processes of pools[0], "
+                                                 "and other settings: give it another scope");
 }
 
 TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {
