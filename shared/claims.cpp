@@ -90,6 +90,23 @@ void heal(PoolLoad& load) {
 
 WaiterCell& waiter(PoolLoad& load, std::uint32_t ticket) { return load.waiters[ticket % max_waiting]; }
 
+// Whose waiter has left, or has its claim. A ticket that is drawn and not yet written has one.
+bool is_over(std::uint32_t ticket, std::uint64_t word) {
+  if (ticket_of(word) != ticket) return is_unread(ticket, word);
+  return fate_of(word) == Fate::left || fate_of(word) == Fate::granted;
+}
+
+// Tickets behind the head whose waiters have left still stand in the queue; they are looked for only where the queue
+// seems full.
+std::uint32_t count_waiting(const PoolLoad& load, const Ends& ends) {
+  std::uint32_t count = 0;
+  for (std::uint32_t i = 0; i < std::min(ends.length(), max_waiting); ++i) {
+    const std::uint32_t ticket = ends.head + i;
+    count += !is_over(ticket, load.waiters[ticket % max_waiting].word.load());
+  }
+  return count;
+}
+
 }  // namespace
 
 Claims::Span Claims::slots_of(std::uint32_t pool) const {
@@ -234,7 +251,7 @@ std::optional<Claims::Queued> Claims::enqueue(std::uint32_t pool, std::int32_t p
     heal(load);
     const Ends ends = Ends::of(load);
     const std::uint32_t before = ends.length();
-    if (before >= most) return std::nullopt;
+    if (before >= max_waiting || (before >= most && count_waiting(load, ends) >= most)) return std::nullopt;
     std::uint32_t ticket = ends.tail;
     if (!load.tail.compare_exchange_strong(ticket, ticket + 1)) continue;
     if (write_ticket(waiter(load, ticket), ticket, pid)) return Queued{{pool, ticket}, before == 0};
@@ -404,12 +421,25 @@ std::vector<std::int32_t> Claims::holders(std::uint32_t slot, std::uint32_t gene
 
 void Claims::wake_waiting(std::uint32_t pool) const {
   const std::uint32_t head = load_->pools[pool].head.load();
-  for (std::uint32_t i = 0; i < waiting(pool); ++i) wake_(futex({pool, head + i}));
+  const std::uint32_t length = std::min(Ends::of(load_->pools[pool]).length(), max_waiting);
+  for (std::uint32_t i = 0; i < length; ++i) wake_(futex({pool, head + i}));
 }
 
 std::uint32_t Claims::waiting(std::uint32_t pool) const {
   const PoolLoad& load = load_->pools[pool];
-  return std::min(Ends::of(load).length(), max_waiting);
+  return count_waiting(load, Ends::of(load));
+}
+
+Claims::Capacity Claims::capacity(std::uint32_t pool) const {
+  Capacity capacity;
+  const Span slots = slots_of(pool);
+  for (std::uint32_t slot = slots.first; slot < slots.first + slots.count; ++slot) {
+    const SlotState worker = SlotState::unpack(directory_->slots[slot].state.load());
+    if (worker.phase == Phase::empty) continue;
+    capacity.of_one = std::max(capacity.of_one, usable_capacity(worker));
+    if (worker.phase == Phase::ready) capacity.ready += usable_capacity(worker);
+  }
+  return capacity;
 }
 
 }  // namespace cppfcgi

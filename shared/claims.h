@@ -49,8 +49,8 @@ class Claims {
   // Gives the claim back, or hands it to the first that waits. Twice is harmless.
   void release(std::uint32_t pool, const Claim& claim, std::int32_t pid);
 
-  // Queues up. nullopt: `limit` requests wait already. After it, try_claim once more (a claim may have come free in
-  // between). `is_first` says that nobody waited before: time to nudge the manager.
+  // Queues up. nullopt: `limit` requests wait already, whoever has left not counted. After it, try_claim once more (a
+  // claim may have come free in between). `is_first` says that nobody waited before: time to nudge the manager.
   struct Queued {
     Ticket ticket;
     bool is_first = false;
@@ -94,7 +94,14 @@ class Claims {
   std::uint32_t in_flight(std::uint32_t slot, std::uint32_t generation) const;
   // The processes that hold them, each once; as Load says, which may be anything.
   std::vector<std::int32_t> holders(std::uint32_t slot, std::uint32_t generation) const;
-  std::uint32_t waiting(std::uint32_t pool) const;  // about; for statistics
+  // Requests that wait now; about, since others come and go meanwhile.
+  std::uint32_t waiting(std::uint32_t pool) const;
+  // What the pool's workers say that they take at once: the ready ones together, and the most of any, at least 1.
+  struct Capacity {
+    std::uint32_t ready = 0;
+    std::uint32_t of_one = 1;
+  };
+  Capacity capacity(std::uint32_t pool) const;
 
  private:
   struct Span {

@@ -51,6 +51,45 @@ TEST(Claims, TakesOnlyReadyWorkers) {
   EXPECT_FALSE(board.claims.try_claim(0, alice));
 }
 
+TEST(Claims, KnowWhatTheWorkersTakeAtOnce) {
+  Board board({0, 4, 8});
+  board.publish(2, 1, Phase::starting, 8);
+  EXPECT_EQ(board.claims.capacity(0).ready, 4U);
+  EXPECT_EQ(board.claims.capacity(0).of_one, 8U);
+  EXPECT_EQ(Board({0, 0}).claims.capacity(0).of_one, 1U) << "until one has said more";
+}
+
+TEST(Claims, WhoeverLeavesFromTheMiddleOfTheQueueMakesRoom) {
+  Board board({1});
+  board.claims.try_claim(0, alice);
+  const Ticket first = board.enqueue(alice), second = board.enqueue(bob), third = board.enqueue(bob);
+  EXPECT_FALSE(board.claims.enqueue(0, alice, 3));
+  EXPECT_FALSE(board.claims.leave(second, bob));
+  EXPECT_EQ(board.claims.waiting(0), 2U);
+  EXPECT_TRUE(board.claims.enqueue(0, alice, 3));
+  EXPECT_FALSE(board.claims.enqueue(0, alice, 3));
+  EXPECT_FALSE(board.claims.leave(third, bob));
+  EXPECT_FALSE(board.claims.leave(first, alice));
+  EXPECT_EQ(board.claims.waiting(0), 1U);
+}
+
+// Many clients come and go behind one that waits on: the ring has an end.
+TEST(Claims, TheRingIsNotOverrunByThoseWhoLeave) {
+  Board board({1});
+  board.claims.try_claim(0, alice);
+  const Ticket first = board.enqueue(alice);
+  std::uint32_t came = 0;
+  for (std::uint32_t i = 0; i < 2 * max_waiting; ++i) {
+    const auto queued = board.claims.enqueue(0, bob, 10);
+    if (!queued) break;
+    ++came;
+    board.claims.leave(queued->ticket, bob);
+  }
+  EXPECT_EQ(came, max_waiting - 1);
+  board.claims.leave(first, alice);
+  EXPECT_TRUE(board.claims.enqueue(0, bob, 10)) << "once the first has gone";
+}
+
 TEST(Claims, AvoidsWhoHasJustFailedUnlessItIsTheOnlyOne) {
   Board board({1, 1});
   EXPECT_EQ(board.claims.try_claim(0, alice, Failed{.slot = 0, .generation = 1})->slot, 1U);
