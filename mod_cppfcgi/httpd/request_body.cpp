@@ -18,14 +18,18 @@ namespace {
 constexpr std::size_t memory_bytes = 256 * 1024;  // what is kept in memory, and the size of writes to the file
 constexpr apr_off_t read_bytes = 64 * 1024;
 
-// What cannot be written: the client may well come back once the disk has room.
+// What cannot be written: the client may well come back, be it once the disk has room or others have ended.
 int storage_failed(request_rec* request, const Error& error) {
-  ap_log_rerror(
-      APLOG_MARK, APLOG_ERR, error.code, request,
-      "request %s: its body cannot be spooled: %s; the request is refused (a larger disk for TMPDIR, or a smaller "
-      "LimitRequestBody, helps)",
-      request->log_id, error.what.c_str());
-  return error.code == ENOSPC || error.code == EDQUOT ? HTTP_INSUFFICIENT_STORAGE : HTTP_INTERNAL_SERVER_ERROR;
+  const bool is_for_now = error.code == EMFILE || error.code == ENFILE;
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, error.code, request,
+                "request %s: its body cannot be spooled: %s; the request is refused (%s helps)", request->log_id,
+                error.what.c_str(),
+                is_for_now ? "a higher limit of open files (ulimit -n) for httpd"
+                           : "a larger disk for TMPDIR, or a smaller LimitRequestBody,");
+  if (error.code == ENOSPC || error.code == EDQUOT) return HTTP_INSUFFICIENT_STORAGE;
+  if (!is_for_now) return HTTP_INTERNAL_SERVER_ERROR;
+  apr_table_setn(request->err_headers_out, "Retry-After", "1");
+  return HTTP_SERVICE_UNAVAILABLE;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Requests with a body: of each size and kind they reach the worker whole or, where the client breaks off, not at all.
 // A body is read before a worker is claimed, so slow clients hold none.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -271,6 +272,35 @@ TEST_F(RequestBody, AGetMayHaveOne) {
   const HttpResponse response = ask(
       server().port(), request_text("GET", say_body().at("/s"), {"Connection: close", "Content-Length: 4"}) + "body");
   EXPECT_EQ(response.body, "body");
+}
+
+// Done by a process of the same user: a container's root may not do so to others.
+bool limit_descriptors(pid_t process, int count) {
+  Process prlimit({.command = {"prlimit", "--pid", std::to_string(process), "--nofile=" + std::to_string(count) + ":"},
+                   .user = "www-data"});
+  return prlimit.wait() == 0;
+}
+
+// It may have one when others have ended, and the client may come again.
+TEST(Spooling, WithoutADescriptorLeftIsToldToComeAgain) {
+  ScriptedServer server("-processes 1", {.mpm_tuning = "StartServers 1\nServerLimit 1\nThreadsPerChild 8\n"
+                                                       "MaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8"});
+  server.expect_log("cannot be spooled: .*Too many open files.*ulimit");
+  server.expect_well();
+  const std::string body = body_of(1'000'000);
+  HttpConnection client(server.port());
+  ASSERT_TRUE(client.send("POST " + say_body().at("/s") +
+                          " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\n"
+                          "Content-Length: 1000000\r\n\r\n"));
+  EXPECT_THAT(client.receive_until("\r\n\r\n"), testing::HasSubstr("100 Continue"));
+  const pid_t child = server.httpd_children().front();
+  ASSERT_TRUE(limit_descriptors(child, 0));
+  client.send(body);
+  const HttpResponse refused = client.receive();
+  EXPECT_TRUE(limit_descriptors(child, 1'000));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.header("Retry-After"), "1");
+  EXPECT_EQ(server.post_to(say_body(), body).body.size(), body.size()) << "once there is one";
 }
 
 }  // namespace
