@@ -50,10 +50,12 @@ bool is_of_the_gone(const HeldClaim& held, const ClaimRequest& request) {
 
 std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const ClaimRequest& request,
                                                Clock::time_point deadline) {
-  const auto queued = claims.enqueue(request.pool, request.pid, request.queue_limit);
+  const ThreadShare::Waiting thread =
+      request.threads ? request.threads->wait(request.pool, request.threads_in_server) : ThreadShare::Waiting::any();
+  const auto queued = thread ? claims.enqueue(request.pool, request.pid, request.queue_limit()) : std::nullopt;
   if (!queued) {
     load.pools[request.pool].refused.fetch_add(1, std::memory_order_relaxed);
-    return ClaimFailure::queue_full;
+    return thread ? ClaimFailure::queue_full : ClaimFailure::no_thread;
   }
   const Ticket ticket = queued->ticket;
   // A claim that came free before we stood in the queue was not handed to us.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "mod_cppfcgi/core/thread_share.h"
 #include "shared/claims.h"
 
 namespace cppfcgi {
@@ -40,6 +41,7 @@ class HeldClaim {
 
 enum class ClaimFailure {
   queue_full,
+  no_thread,  // too few of this process's threads would be left for others
   timed_out,
   abandoned,
   breaker_open,  // no worker serves, and none will before Claims::refuses_for
@@ -48,9 +50,11 @@ enum class ClaimFailure {
 struct ClaimRequest {
   std::uint32_t pool = 0;
   std::int32_t pid = 0;
-  std::uint32_t queue_limit = 0;  // requests that may wait
+  std::function<std::uint32_t()> queue_limit = nullptr;  // requests that may wait; asked where no worker is free
   std::chrono::milliseconds timeout{0};
   int nudge = -1;                                // eventfd: told when the queue begins
+  ThreadShare* threads = nullptr;                // asked before it waits; nullptr: it may
+  std::uint32_t threads_in_server = 0;           // that the pool's waiting requests may hold, for ThreadShare
   std::optional<Failed> failed{};                // who has just failed this request
   std::function<bool()> is_abandoned = nullptr;  // asked now and then while waiting: nobody wants the answer any more
 };

@@ -9,14 +9,17 @@
 #include "mod_cppfcgi/core/poison.h"
 #include "mod_cppfcgi/core/request_ids.h"
 #include "mod_cppfcgi/core/tally.h"
+#include "mod_cppfcgi/core/thread_share.h"
+#include "mod_cppfcgi/core/waiting_time.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
 
 namespace cppfcgi {
 
 struct ChildState {
-  // `nonce`: random.
-  ChildState(const WorkerAccess& workers, std::uint32_t threads, const std::string& temp_folder, std::uint64_t nonce);
+  // `threads`: of this child, and `threads_in_server` of all that there may be. `nonce`: random.
+  ChildState(const WorkerAccess& workers, std::uint32_t threads, std::uint32_t threads_in_server,
+             const std::string& temp_folder, std::uint64_t nonce);
 
   const WorkerAccess& access;
   Claims claims;
@@ -24,7 +27,10 @@ struct ChildState {
   Drainer drainer;
   Poisons poisons;
   RequestIds ids;
-  std::array<Tally, max_pools> refusals;  // while a pool's breaker is open
+  std::array<Tally, max_pools> refusals;   // while a pool's breaker is open
+  std::array<Tally, max_pools> overloads;  // where too many requests wait, or for too long
+  std::array<WaitingTime, max_pools> waiting_times;
+  ThreadShare threads;
   std::string temp_folder;
 };
 

@@ -11,8 +11,17 @@
 namespace cppfcgi {
 
 std::uint32_t ClaimedWorker::queue_limit() const {
-  return settings_.queue_limit != 0 ? settings_.queue_limit
-                                    : std::max(10 * settings_.pool.max_processes, std::uint32_t{64});
+  const std::uint32_t queue =
+      settings_.queue_limit.value_or(default_queue_limit(settings_.pool, child_.claims.capacity(pool_).of_one));
+  return std::min({queue, thread_limit(), max_waiting});
+}
+
+std::uint32_t ClaimedWorker::thread_limit() const {
+  return settings_.max_threads.value_or(std::max(child_.threads.threads_in_server() / 2, std::uint32_t{1}));
+}
+
+std::uint32_t ClaimedWorker::retry_after() const {
+  return child_.waiting_times[pool_].seconds(child_.claims.waiting(pool_), child_.claims.capacity(pool_).ready);
 }
 
 bool ClaimedWorker::begin() {
@@ -24,19 +33,23 @@ bool ClaimedWorker::begin() {
 }
 
 std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abandoned) {
+  thread_.reset();
   const ClaimRequest wanted{
       .pool = pool_,
       .pid = child_.access.pid,
-      .queue_limit = queue_limit(),
+      .queue_limit = [this] { return queue_limit(); },
       .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
                                                                                  : settings_.claim_timeout),
       .nudge = child_.access.nudge,
+      .threads = &child_.threads,
+      .threads_in_server = thread_limit(),
       .failed = failed_,
       .is_abandoned = std::move(is_abandoned),
   };
   auto acquired = acquire(child_.claims, *child_.access.load, wanted);
   if (const ClaimFailure* failure = std::get_if<ClaimFailure>(&acquired)) return *failure;
   claim_ = std::get<HeldClaim>(std::move(acquired));
+  thread_.emplace(child_.threads.hold());
   pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
   generation_ = claim_->worker.generation;
   // Under suspicion it matters who dies of a request: a dead worker's successor takes it from the socket.
@@ -45,7 +58,8 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
     pid_ = 0;
   }
   wants_fresh_ = false;
-  if (settings_.request_timeout.count() > 0) end_ = Clock::now() + settings_.request_timeout;
+  claimed_at_ = Clock::now();
+  if (settings_.request_timeout.count() > 0) end_ = claimed_at_ + settings_.request_timeout;
   return std::nullopt;
 }
 
@@ -86,6 +100,7 @@ void ClaimedWorker::leave() {
 
 void ClaimedWorker::let_go(Conversation& conversation) {
   if (!claim_) return;
+  child_.waiting_times[pool_].add(Clock::now() - claimed_at_);
   const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
   Fd connection = std::move(conversation.connection().fd);
   if (is_kept) {
@@ -102,7 +117,9 @@ void ClaimedWorker::drop(Conversation* conversation) {
 }
 
 void ClaimedWorker::leave_late(Conversation& conversation) {
-  if (claim_) child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
+  if (!claim_) return;
+  child_.waiting_times[pool_].add(Clock::now() - claimed_at_);
+  child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
 }
 
 // One that has ended it already, or will never read the rest of it, is free.

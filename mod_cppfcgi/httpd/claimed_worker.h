@@ -53,9 +53,12 @@ class ClaimedWorker {
 
   void count_request();
   void count_failure();
-  std::uint32_t queue_limit() const;
+  std::uint32_t queue_limit() const;  // requests that may wait
+  std::uint32_t retry_after() const;  // seconds
   std::uint32_t refuses_for() const { return child_.claims.refuses_for(pool_); }
+  // How many clients the line in the log is for that is now due; 0: none is.
   std::uint32_t count_refusal() { return child_.refusals[pool_].add(Clock::now()); }
+  std::uint32_t count_overload() { return child_.overloads[pool_].add(Clock::now()); }
   bool is_kept() const { return claim_->worker.is_kept(); }
   bool begins_whole() const { return claim_->worker.begins_whole; }
   std::int32_t pid() const { return pid_; }
@@ -63,6 +66,7 @@ class ClaimedWorker {
 
  private:
   Clock::duration time_left();
+  std::uint32_t thread_limit() const;
   std::uint32_t index() const;
   SlotState state() const;  // what the directory says of the slot now
 
@@ -70,10 +74,12 @@ class ClaimedWorker {
   ChildState& child_;
   std::uint32_t pool_ = 0;
   HeldClaim claim_;
+  std::optional<ThreadShare::Held> thread_;  // from its claim on, until the client has its answer
   std::int32_t pid_ = 0;
   std::uint32_t generation_ = 0;
   std::optional<Failed> failed_;
   std::optional<Clock::time_point> deadline_;  // for a worker to take the request
+  Clock::time_point claimed_at_;
   Clock::time_point end_ = Clock::time_point::max();
   bool wants_fresh_ = false;  // the next connection must not be a kept one
 };

@@ -103,18 +103,24 @@ std::optional<Gateway::Over> Gateway::claim() {
   if (!failure) return std::nullopt;
   switch (*failure) {
     case ClaimFailure::queue_full:
+      last_failure_ = "all workers are busy and " + std::to_string(worker_.queue_limit()) +
+                      " requests wait already (-processes, -queue, -max-threads)";
+      break;
+    case ClaimFailure::no_thread:
       last_failure_ =
-          "all workers are busy and " + std::to_string(worker_.queue_limit()) + " requests wait already (-processes)";
+          "all workers are busy, and requests that wait hold as many threads of this process as they may (-processes, "
+          "-max-threads)";
       break;
     case ClaimFailure::timed_out:
-      last_failure_ = "no worker became free in time (-processes, -appConnTimeout)";
+      last_failure_ = "no worker became free within " + std::to_string(settings_.claim_timeout.count()) +
+                      " ms (-processes, -queue-timeout)";
       break;
     case ClaimFailure::abandoned:
       return abandon(nullptr);
     case ClaimFailure::breaker_open:
       return Over{refuse()};
   }
-  return Over{unavailable()};
+  return Over{turn_away(worker_.count_overload(), worker_.retry_after())};
 }
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
@@ -349,9 +355,16 @@ int Gateway::unavailable() {
 int Gateway::refuse() {
   const std::uint32_t seconds = std::max(worker_.refuses_for(), std::uint32_t{1});
   last_failure_ = "no worker gets ready, and the next try is in " + std::to_string(seconds) + " s";
+  return turn_away(worker_.count_refusal(), seconds);
+}
+
+// Many are, at the same time; `clients`: how many a line in the log is for.
+int Gateway::turn_away(std::uint32_t clients, std::uint32_t seconds) {
   if (!begun_in_.empty()) return unavailable();
-  if (const std::uint32_t clients = worker_.count_refusal()) {
+  if (clients > 1) {
     log(APLOG_ERR, last_failure_ + "; " + std::to_string(clients) + " clients got 503 since the last such line");
+  } else if (clients == 1) {
+    log(APLOG_ERR, last_failure_ + "; the client gets 503");
   }
   return come_again(seconds);
 }

@@ -55,6 +55,7 @@ class Gateway {
   Over abandon(Conversation* conversation);
   int unavailable();
   int refuse();
+  int turn_away(std::uint32_t clients, std::uint32_t seconds);
   int refuse_poison(std::uint32_t seconds);
   int come_again(std::uint32_t seconds);
   void begin_answer(const AnswerHead& head);

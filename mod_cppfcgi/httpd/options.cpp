@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <optional>
+
+#include "shared/scoreboard.h"
 
 namespace cppfcgi {
 namespace {
@@ -104,6 +107,8 @@ struct Parse {
   PoolSettings& settings;
   const Environment& environment;
   std::string_view value;
+  std::optional<milliseconds>& queue_timeout;
+  std::optional<milliseconds>& app_conn_timeout;
 };
 
 struct Option {
@@ -113,8 +118,8 @@ struct Option {
   Result<void> (*apply)(Parse& parse);
 };
 
-template <class T>
-Result<void> assign(T& target, Result<T> value) {
+template <class To, class T>
+Result<void> assign(To& target, Result<T> value) {
   if (!value) return value.error();
   target = *std::move(value);
   return {};
@@ -137,8 +142,16 @@ Result<void> apply_initial_env(Parse& parse) {
   return {};
 }
 
-Result<void> apply_app_conn_timeout(Parse& parse) {
-  return assign(parse.settings.claim_timeout, parse_time(parse.value, milliseconds(0)));
+// mod_fastcgi's word for -queue-timeout, but that its 0 means any time; here that is as if it were not given.
+Result<void> settle_queue_timeout(PoolSettings& settings, std::optional<milliseconds> queue_timeout,
+                                  std::optional<milliseconds> app_conn_timeout) {
+  if (app_conn_timeout && app_conn_timeout->count() == 0) app_conn_timeout.reset();
+  if (queue_timeout && app_conn_timeout && *queue_timeout != *app_conn_timeout)
+    return Error{0, "-appConnTimeout " + time_text(*app_conn_timeout) +
+                        ": means the same as -queue-timeout, which is " + time_text(*queue_timeout) +
+                        "; accepted: one of them"};
+  if (const auto given = queue_timeout ? queue_timeout : app_conn_timeout) settings.claim_timeout = *given;
+  return {};
 }
 
 // mod_fastcgi's 0 means "at once"; back-off needs a shortest pause.
@@ -276,7 +289,8 @@ Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low)
 constexpr bool value = true, flag = false, once = false, repeated = true;
 
 constexpr std::array options = {
-    Option{"-appConnTimeout", value, once, apply_app_conn_timeout},
+    Option{"-appConnTimeout", value, once,
+           [](Parse& p) { return assign(p.app_conn_timeout, parse_time(p.value, milliseconds(0))); }},
     Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
     Option{"-chdir", value, once, apply_chdir},
     Option{"-deploy", value, once, apply_deploy},
@@ -306,6 +320,8 @@ constexpr std::array options = {
         [](Parse& p) { return assign(p.settings.pool.max_rss_bytes, parse_bytes(p.value, std::uint64_t{1} << 20)); }},
     Option{"-min-server-life", value, once,
            [](Parse& p) { return assign(p.settings.pool.min_server_life, parse_time(p.value, milliseconds(0))); }},
+    Option{"-max-threads", value, once,
+           [](Parse& p) { return assign(p.settings.max_threads, parse_count(p.value, 1, max_waiting)); }},
     Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
     Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
     Option{"-pass-header", value, repeated, apply_pass_header},
@@ -316,6 +332,10 @@ constexpr std::array options = {
            }},
     Option{"-processes", value, once,
            [](Parse& p) { return assign(p.settings.pool.processes, parse_count(p.value, 1, 1'024)); }},
+    Option{"-queue", value, once,
+           [](Parse& p) { return assign(p.settings.queue_limit, parse_count(p.value, 0, max_waiting)); }},
+    Option{"-queue-timeout", value, once,
+           [](Parse& p) { return assign(p.queue_timeout, parse_time(p.value, milliseconds(1))); }},
     Option{"-request-timeout", value, once,
            [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
     Option{"-restart-delay", value, once, apply_restart_delay},
@@ -437,6 +457,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
                            const Environment& environment) {
   std::array<bool, options.size()> is_given{};
   settings.pool.max_processes = 0;  // not given
+  std::optional<milliseconds> queue_timeout, app_conn_timeout;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     const auto named = [&](const auto& option) { return equal_ignoring_case(option.name, canonical(word)); };
@@ -449,7 +470,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     if (given && !option->may_repeat) return Error{0, word + ": given twice; accepted: once"};
     given = true;
 
-    Parse parse{settings, environment, {}};
+    Parse parse{settings, environment, {}, queue_timeout, app_conn_timeout};
     std::string text = word;
     if (option->has_value) {
       if (++i == words.size()) return missing_value(word);
@@ -466,8 +487,7 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
   }
   if (!settings.pool.deploy_check.empty() && !settings.pool.follows_program)
     return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
-  if (settings.claim_timeout.count() == 0) settings.claim_timeout = settings.idle_timeout;
-  return {};
+  return settle_queue_timeout(settings, queue_timeout, app_conn_timeout);
 }
 
 }  // namespace cppfcgi

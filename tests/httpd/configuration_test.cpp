@@ -61,7 +61,13 @@ const Mistake mistakes[] = {
     {"ListenQueueZero",
      on_pool("-listen-queue-depth 0"),
      {"-listen-queue-depth 0: out of range; accepted: 1 to 65535"}},
+    {"QueueTooLong", on_pool("-queue 1025"), {"-queue 1025: out of range; accepted: 0 to 1024"}},
+    {"MaxThreadsZero", on_pool("-max-threads 0"), {"-max-threads 0: out of range; accepted: 1 to 1024"}},
     // times
+    {"QueueTimeoutZero", on_pool("-queue-timeout 0"), {"-queue-timeout 0: out of range; accepted: ", "from 1ms"}},
+    {"QueueTimeoutTwice",
+     on_pool("-queue-timeout 500ms -appConnTimeout 2"),
+     {"-appConnTimeout 2: means the same as -queue-timeout, which is 500ms; accepted: one of them"}},
     {"TimeUnit",
      on_pool("-idle-timeout 5x"),
      {"-idle-timeout 5x: not a time; accepted: seconds, or a whole number with ms, s, min or h, from 1ms to 24h"}},
@@ -226,7 +232,12 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
   FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö" -autoUpdate -deploy-check /health?deep=1 -max-requests 0 \
     -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0 \
     -chdir bin -umask 027 -rlimit-as 4G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core unlimited \
-    -max-processes 8 -idle-process-timeout 100ms -scale-guard 10,0
+    -max-processes 8 -idle-process-timeout 100ms -scale-guard 10,0 \
+    -queue 0 -queue-timeout 2 -appConnTimeout 2s -max-threads 1024
+</VirtualHost>
+<VirtualHost *:81>
+  ServerName c.example
+  FastCgiServer @ROOT@/bin/hello -queue 1024 -queue-timeout 1ms -appConnTimeout 0 -max-threads 1
 </VirtualHost>)"});
   httpd.install("samples/hello");
   const RunResult result = httpd.configtest();

@@ -39,7 +39,7 @@ struct Board {
     return cppfcgi::acquire(claims, *load,
                             {.pool = 0,
                              .pid = pid,
-                             .queue_limit = limit,
+                             .queue_limit = [limit] { return limit; },
                              .timeout = timeout,
                              .nudge = nudge.get(),
                              .is_abandoned = std::move(is_abandoned)});
@@ -123,7 +123,7 @@ TEST(ClaimWait, TakesNoClaimOnTheGoneFromOneWhoDoesNotKnowYet) {
   });
   const auto acquired = cppfcgi::acquire(board.claims, *board.load,
                                          {.pid = pid,
-                                          .queue_limit = 10,
+                                          .queue_limit = [] { return 10U; },
                                           .timeout = 100ms,
                                           .nudge = board.nudge.get(),
                                           .failed = Failed{.slot = 0, .generation = 1, .is_gone = true}});
