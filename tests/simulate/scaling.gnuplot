@@ -5,6 +5,7 @@ set style fill solid 0.25 noborder
 set key top right
 set xlabel "s"
 set yrange [0:*]
+set offsets graph 0, 0, 0.35, 0
 names = "step|ramp|square wave of 10 s|square wave of 60 s|flash crowd|heavy tail|crash storm"
 at(i) = system(sprintf("echo '%s' | cut -d'|' -f%d", names, i))
 do for [i=1:7] {
