@@ -41,6 +41,7 @@ class Claims {
 
   // The row of the pool with this key, or nullopt.
   std::optional<std::uint32_t> find_pool(std::uint64_t key) const;
+  std::uint64_t key_of(std::uint32_t pool) const { return directory_->pools[pool].key.load(); }
 
   // The least busy ready worker below its capacity that is not late, lowest slot first; not the one that has just
   // failed if another will do.

@@ -20,6 +20,10 @@ enum class MessageKind : std::uint32_t {
   refused = 3,     // from it: `number` is not; text says why
   generation_ended =
       4,  // to it: httpd's children that knew configurations before `number` are gone: removed pools may end
+  // Over the orders' socket, from a child of httpd, for which the first request for a dynamic application has come:
+  order = 5,       // `number` is the key of a PoolTemplate, text the program's path; descriptor: where the answer goes
+  opened = 6,      // the answer: the pool has its row in the directory
+  not_opened = 7,  // or: `number` is an errno value that says of what kind the reason in text is
 };
 
 struct Message {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -165,7 +166,9 @@ WorkerLimits read_limits(const Json& value, const std::string& path, std::option
   return limits;
 }
 
-PoolConfig read_pool(const Json& value, const std::string& path, std::optional<Error>& error) {
+enum class Of : std::uint8_t { program, a_template };
+
+PoolConfig read_pool(const Json& value, const std::string& path, std::optional<Error>& error, Of kind = Of::program) {
   PoolConfig pool;
   Members members(value, path, error);
   if (error) return pool;
@@ -201,7 +204,9 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.number("log", pool.log, 0, max_pools);
   members.text("scope", pool.scope);
   members.refuse_others();
-  if (!pool.program.starts_with('/')) members.fail("program", "\"" + pool.program + "\" is not an absolute path");
+  if (kind == Of::a_template && !pool.program.empty()) members.fail("program", "is not empty");
+  if (kind == Of::program && !pool.program.starts_with('/'))
+    members.fail("program", "\"" + pool.program + "\" is not an absolute path");
   if (!pool.folder.empty() && !pool.folder.starts_with('/'))
     members.fail("folder", "\"" + pool.folder + "\" is not an absolute path");
   if (pool.max_processes < pool.processes)
@@ -213,6 +218,22 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
       members.fail("environment", "\"" + variable + "\" is not NAME=value");
   }
   return pool;
+}
+
+PoolTemplate read_template(const Json& value, const std::string& path, std::optional<Error>& error) {
+  PoolTemplate made;
+  Members members(value, path, error);
+  if (error) return made;
+  const Json* pool = members.find("pool");
+  if (pool == nullptr) {
+    members.fail("pool", "is missing");
+  } else {
+    made.pool = read_pool(*pool, path + ".pool", error, Of::a_template);
+  }
+  members.number("max_workers", made.max_workers, 1, max_workers);
+  members.number("min_workers", made.min_workers, 0, max_workers);
+  members.refuse_others();
+  return made;
 }
 
 // ---- identity ----
@@ -296,16 +317,14 @@ Json to_value(const WorkerLimits& limits) {
   return value;
 }
 
-}  // namespace
-
-std::string to_json(const Configuration& configuration) {
+Json to_values(const std::vector<PoolConfig>& all) {
   auto list = [](const std::vector<std::string>& texts) {
     Json values = Json::array();
     for (const std::string& text : texts) values.push_back(to_value(text));
     return values;
   };
   Json pools = Json::array();
-  for (const PoolConfig& pool : configuration.pools) {
+  for (const PoolConfig& pool : all) {
     pools.push_back({{"name", to_value(pool.name)},
                      {"program", to_value(pool.program)},
                      {"arguments", list(pool.arguments)},
@@ -336,7 +355,41 @@ std::string to_json(const Configuration& configuration) {
                      {"scope", to_value(pool.scope)}});
     if (pool.umask) pools.back()["umask"] = *pool.umask;
   }
-  return Json{{"socket_folder", to_value(configuration.socket_folder)}, {"pools", pools}}.dump();
+  return pools;
+}
+
+Json to_value(const PoolTemplate& made) {
+  return {{"pool", to_values({made.pool})[0]}, {"max_workers", made.max_workers}, {"min_workers", made.min_workers}};
+}
+
+}  // namespace
+
+PoolConfig PoolTemplate::for_program(const std::string& program) const {
+  PoolConfig made = pool;
+  made.program = program;
+  made.name = program + pool.name;
+  // It goes into the log, and comes from a file's name.
+  std::replace_if(
+      made.name.begin(), made.name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
+  return made;
+}
+
+// By all that it says, but for the log, whose number other virtual hosts may shift.
+std::uint64_t PoolTemplate::key() const {
+  PoolTemplate alike = *this;
+  alike.pool.log = 0;
+  Hash hash;
+  hash.add(to_value(alike).dump());
+  return hash.value();
+}
+
+std::string to_json(const Configuration& configuration) {
+  Json templates = Json::array();
+  for (const PoolTemplate& made : configuration.templates) templates.push_back(to_value(made));
+  return Json{{"socket_folder", to_value(configuration.socket_folder)},
+              {"pools", to_values(configuration.pools)},
+              {"templates", templates}}
+      .dump();
 }
 
 Result<Configuration> configuration_from_json(std::string_view text) {
@@ -356,6 +409,11 @@ Result<Configuration> configuration_from_json(std::string_view text) {
   for (std::size_t i = 0; !error && i < pools->size(); ++i) {
     configuration.pools.push_back(read_pool((*pools)[i], "pools[" + std::to_string(i) + "]", error));
   }
+  if (const Json* templates = members.find("templates")) {
+    if (!templates->is_array()) members.fail("templates", "is not a list of templates");
+    for (std::size_t i = 0; !error && i < templates->size(); ++i)
+      configuration.templates.push_back(read_template((*templates)[i], "templates[" + std::to_string(i) + "]", error));
+  }
   members.refuse_others();
   if (!configuration.socket_folder.starts_with('/')) members.fail("socket_folder", "is not an absolute path");
   if (configuration.socket_folder.size() + socket_name_bytes > max_socket_path_bytes) {
@@ -372,10 +430,22 @@ Result<Configuration> configuration_from_json(std::string_view text) {
   return configuration;
 }
 
-std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index) {
-  char name[socket_name_bytes + 8];
-  std::snprintf(name, sizeof name, "/%016llx.%u", static_cast<unsigned long long>(key), index);
+namespace {
+
+std::string key_path(const std::string& folder, std::uint64_t key) {
+  char name[1 + 16 + 1];
+  std::snprintf(name, sizeof name, "/%016llx", static_cast<unsigned long long>(key));
   return folder + name;
+}
+
+}  // namespace
+
+std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index) {
+  return key_path(folder, key) + '.' + std::to_string(index);
+}
+
+std::string program_link_path(const std::string& folder, std::uint64_t key) {
+  return key_path(folder, key) + ".program";
 }
 
 }  // namespace cppfcgi

@@ -63,9 +63,22 @@ struct PoolConfig {
   friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
 
+// What the pools of dynamic applications are made of, but for their programs, which the first requests name.
+struct PoolTemplate {
+  PoolConfig pool;                 // its program is empty; its name is what stands behind the program's in their names
+  std::uint32_t max_workers = 50;  // of all its pools together
+  std::uint32_t min_workers = 5;   // so many live on, used or not
+
+  PoolConfig for_program(const std::string& program) const;
+  // By which httpd's children name it. Templates with the same key make the same pools. Never 0.
+  std::uint64_t key() const;
+  friend bool operator==(const PoolTemplate&, const PoolTemplate&) = default;
+};
+
 struct Configuration {
   std::string socket_folder;  // the slots' sockets lie here
   std::vector<PoolConfig> pools;
+  std::vector<PoolTemplate> templates;
   friend bool operator==(const Configuration&, const Configuration&) = default;
 };
 
@@ -75,6 +88,8 @@ Result<Configuration> configuration_from_json(std::string_view text);
 
 // Where slot `index` (0 … max_processes) of a pool listens: "<folder>/<16 hex digits>.<index>".
 std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index);
+// The link that leads to a dynamic pool's program, from which the next manager learns it: "<folder>/<16 hex>.program".
+std::string program_link_path(const std::string& folder, std::uint64_t key);
 inline constexpr std::size_t max_socket_path_bytes = 107;         // sockaddr_un::sun_path less its NUL
 inline constexpr std::size_t socket_name_bytes = 1 + 16 + 1 + 4;  // what socket_path adds to the folder, at most
 

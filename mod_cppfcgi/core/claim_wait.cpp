@@ -48,6 +48,11 @@ bool is_of_the_gone(const HeldClaim& held, const ClaimRequest& request) {
          held->worker.generation == request.failed->generation;
 }
 
+// An unused dynamic pool's row goes to another. Whoever looked it up before that finds out here, and loses nothing.
+bool is_gone(const Claims& claims, const ClaimRequest& request) {
+  return request.key != 0 && claims.key_of(request.pool) != request.key;
+}
+
 std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const ClaimRequest& request,
                                                Clock::time_point deadline) {
   const ThreadShare::Waiting thread =
@@ -72,9 +77,11 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
     if (const auto claim = claims.granted(ticket, request.pid)) return hold(claims, request, *claim);
     const Clock::time_point now = Clock::now();
     const bool is_abandoned = has_waited && request.is_abandoned && request.is_abandoned();
+    const bool has_lost_pool = is_gone(claims, request);
     const bool is_refused = claims.refuses_for(request.pool) > 0;
-    if (now >= deadline || is_abandoned || is_refused) {
+    if (now >= deadline || is_abandoned || is_refused || has_lost_pool) {
       if (const auto claim = claims.leave(ticket, request.pid)) return hold(claims, request, *claim);
+      if (has_lost_pool) return ClaimFailure::pool_gone;
       if (is_abandoned) return ClaimFailure::abandoned;
       if (is_refused) return ClaimFailure::breaker_open;
       load.pools[request.pool].timed_out.fetch_add(1, std::memory_order_relaxed);
@@ -88,7 +95,9 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
 
 }  // namespace
 
-std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
+namespace {
+
+std::variant<HeldClaim, ClaimFailure> claim_or_queue(Claims& claims, Load& load, const ClaimRequest& request) {
   if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) {
     return hold(claims, request, *claim);
   }
@@ -100,6 +109,18 @@ std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const 
     if (held == nullptr || !is_of_the_gone(*held, request)) return acquired;
     if (Clock::now() >= deadline) return ClaimFailure::timed_out;
   }
+}
+
+}  // namespace
+
+std::variant<HeldClaim, ClaimFailure> acquire(Claims& claims, Load& load, const ClaimRequest& request) {
+  auto acquired = claim_or_queue(claims, load, request);
+  const ClaimFailure* failure = std::get_if<ClaimFailure>(&acquired);
+  const bool is_final =
+      failure != nullptr && (*failure == ClaimFailure::abandoned || *failure == ClaimFailure::timed_out);
+  // What another pool's row granted or said counts for nothing: a claim goes back with this.
+  if (!is_final && is_gone(claims, request)) return ClaimFailure::pool_gone;
+  return acquired;
 }
 
 }  // namespace cppfcgi

@@ -45,10 +45,12 @@ enum class ClaimFailure {
   timed_out,
   abandoned,
   breaker_open,  // no worker serves, and none will before Claims::refuses_for
+  pool_gone,     // the row is free, or another pool's: look for the pool again
 };
 
 struct ClaimRequest {
   std::uint32_t pool = 0;
+  std::uint64_t key = 0;  // whose row that is; 0: it is not asked whether it is still so
   std::int32_t pid = 0;
   std::function<std::uint32_t()> queue_limit = nullptr;  // requests that may wait; asked where no worker is free
   std::chrono::milliseconds timeout{0};

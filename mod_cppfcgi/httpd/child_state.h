@@ -34,6 +34,6 @@ struct ChildState {
   std::string temp_folder;
 };
 
-ChildState* child_state();  // nullptr before child_init, and where no pool is configured
+ChildState* child_state();  // nullptr before child_init
 
 }  // namespace cppfcgi

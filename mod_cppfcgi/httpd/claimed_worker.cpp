@@ -1,14 +1,22 @@
 #include "mod_cppfcgi/httpd/claimed_worker.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "mod_cppfcgi/core/nudge.h"
+#include "mod_cppfcgi/core/pool_order.h"
 #include "mod_cppfcgi/core/worker_life.h"
 #include "mod_cppfcgi/httpd/request_params.h"
 #include "shared/pool_config.h"
 
 namespace cppfcgi {
+namespace {
+
+constexpr std::chrono::seconds longest_order{10};  // the manager may be about to be replaced
+constexpr int most_orders = 5;
+
+}  // namespace
 
 std::uint32_t ClaimedWorker::queue_limit() const {
   const std::uint32_t queue =
@@ -24,18 +32,27 @@ std::uint32_t ClaimedWorker::retry_after() const {
   return child_.waiting_times[pool_].seconds(child_.claims.waiting(pool_), child_.claims.capacity(pool_).ready);
 }
 
-bool ClaimedWorker::begin() {
-  const auto pool = child_.claims.find_pool(settings_.key);
-  if (!pool) return false;
+Result<void> ClaimedWorker::begin() {
+  auto pool = child_.claims.find_pool(settings_.key);
+  const Clock::time_point order_end = Clock::now() + std::min<Clock::duration>(time_left(), longest_order);
+  // Opened, it may be gone again before we look: where many applications take turns.
+  for (int tries = 0; !pool && settings_.template_key != 0 && tries < most_orders; ++tries) {
+    const auto ordered = order_pool(child_.access.orders, {settings_.template_key, settings_.pool.program}, order_end);
+    if (!ordered) return ordered;
+    pool = child_.claims.find_pool(settings_.key);
+  }
+  if (!pool) return Error{EAGAIN, "the manager does not keep it yet"};
   pool_ = *pool;
+  // Also what tells the manager that the pool is in use.
   child_.access.load->pools[pool_].requests.fetch_add(1, std::memory_order_relaxed);
-  return true;
+  return {};
 }
 
 std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abandoned) {
   thread_.reset();
   const ClaimRequest wanted{
       .pool = pool_,
+      .key = settings_.key,
       .pid = child_.access.pid,
       .queue_limit = [this] { return queue_limit(); },
       .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()

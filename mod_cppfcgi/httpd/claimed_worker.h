@@ -20,8 +20,9 @@ class ClaimedWorker {
 
   ClaimedWorker(const PoolSettings& settings, ChildState& child) : settings_(settings), child_(child) {}
 
-  // Finds the pool; false: the manager does not keep it yet. Before anything else.
-  bool begin();
+  // Finds the pool, which for a dynamic application may mean to have it opened. Before anything else, and when it is
+  // gone. Error: why there is none; the code as order_pool() says.
+  Result<void> begin();
 
   // Waits for a claim. nullopt: it has one. Failed: the last worker's name is kept, for the log.
   std::optional<ClaimFailure> claim(std::function<bool()> is_abandoned);

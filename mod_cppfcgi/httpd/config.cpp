@@ -89,17 +89,22 @@ bool has_open_quote(const char* word) {
   return *word == '\0';
 }
 
-std::string read_pool(cmd_parms* command, const char* line) {
+// httpd's own splitting (TAKE_ARGV) ends at 64 words, which a long environment exceeds. Returns what is wrong.
+std::string split(cmd_parms* command, const char* line, std::vector<std::string>& words) {
   if (const char* wrong = ap_check_cmd_context(command, NOT_IN_DIR_LOC_FILE)) return wrong;
-  // httpd's own splitting (TAKE_ARGV) ends at 64 words, which a long environment exceeds.
-  std::vector<std::string> words;
   while (*line != '\0') {
     if (has_open_quote(line)) return std::string(line) + ": a quote without its end; accepted: \"two words\"";
     words.emplace_back(ap_getword_conf(command->pool, &line));
   }
-  if (words.empty()) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
   for (const std::string& word : words)
     if (!is_utf8(word)) return "\"" + word + "\" is not UTF-8; accepted: UTF-8";
+  return {};
+}
+
+std::string read_pool(cmd_parms* command, const char* line) {
+  std::vector<std::string> words;
+  if (auto wrong = split(command, line, words); !wrong.empty()) return wrong;
+  if (words.empty()) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
   if (words[0].empty() || words[0].starts_with('-'))
     return "\"" + words[0] + "\" is not a program; accepted: FastCgiServer program [-option [value]] ...";
 
@@ -129,6 +134,25 @@ std::string read_pool(cmd_parms* command, const char* line) {
   return {};
 }
 
+std::unique_ptr<DynamicSettings> default_dynamic() {
+  auto settings = std::make_unique<DynamicSettings>();
+  settings->common.pool.environment = {default_path()};
+  return settings;
+}
+
+// Several lines add up, as in mod_fastcgi.
+std::string read_dynamic(cmd_parms* command, const char* line) {
+  std::vector<std::string> words;
+  if (auto wrong = split(command, line, words); !wrong.empty()) return wrong;
+  if (words.empty()) return "its options are missing; accepted: -option [value] ..., such as -maxProcesses 20";
+  std::unique_ptr<DynamicSettings>& settings = server_config(command->server).dynamic;
+  if (!settings) settings = default_dynamic();
+  settings->file = settings->common.file = command->directive->filename;
+  settings->line = settings->common.line = static_cast<std::uint32_t>(command->directive->line_num);
+  const auto parsed = parse_dynamic_options(*settings, words, httpd_variable);
+  return parsed ? std::string() : parsed.error().what;
+}
+
 std::string read_setting(cmd_parms* command, Setting GlobalConfig::*member, const char* path) {
   const std::unique_ptr<GlobalConfig>& global = server_config(command->server).global;
   if (!global || ap_check_cmd_context(command, NOT_IN_DIR_LOC_FILE))
@@ -144,6 +168,10 @@ std::string read_setting(cmd_parms* command, Setting GlobalConfig::*member, cons
 
 const char* take_pool(cmd_parms* command, void*, const char* line) noexcept {
   return directive(command, [&] { return read_pool(command, line); });
+}
+
+const char* take_dynamic(cmd_parms* command, void*, const char* line) noexcept {
+  return directive(command, [&] { return read_dynamic(command, line); });
 }
 
 const char* take_ipc_folder(cmd_parms* command, void*, const char* path) noexcept {
@@ -181,8 +209,9 @@ const command_rec directives[] = {
     AP_INIT_RAW_ARGS("FastCgiExternalServer", command(take_later),
                      with_advice("; for workers that something else starts, use mod_proxy_fcgi"), OR_ALL | RSRC_CONF,
                      ""),
-    AP_INIT_RAW_ARGS("FastCgiConfig", command(take_later),
-                     with_advice(", and give every application a FastCgiServer line"), OR_ALL | RSRC_CONF, ""),
+    AP_INIT_RAW_ARGS("FastCgiConfig", command(take_dynamic), nullptr, RSRC_CONF,
+                     "options for applications without a FastCgiServer line: -maxProcesses n, -killInterval time, ..."),
+    AP_INIT_RAW_ARGS("FCGIConfig", command(take_dynamic), nullptr, RSRC_CONF, "FastCgiConfig's old name"),
     AP_INIT_RAW_ARGS("FastCgiWrapper", command(take_later), with_advice("; workers run as httpd's User and Group"),
                      OR_ALL | RSRC_CONF, ""),
     AP_INIT_RAW_ARGS("FastCgiSuexec", command(take_later), with_advice("; workers run as httpd's User and Group"),
@@ -205,7 +234,10 @@ const command_rec directives[] = {
 void* create_server_config(apr_pool_t* pool, server_rec* server) {
   return barrier(nullptr, "the configuration", static_cast<void*>(nullptr), [&]() -> void* {
     auto* config = make_on_pool<ServerConfig>(pool);
-    if (!server->is_virtual) config->global = std::make_unique<GlobalConfig>();
+    if (!server->is_virtual) {
+      config->global = std::make_unique<GlobalConfig>();
+      config->dynamic = default_dynamic();
+    }
     return config;
   });
 }
@@ -231,6 +263,19 @@ std::vector<const PoolSettings*> all_pools(const server_rec* main_server) {
   std::vector<const PoolSettings*> pools;
   for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) { pools.push_back(&settings); });
   return pools;
+}
+
+void for_each_dynamic(const server_rec* main_server,
+                      const std::function<void(const server_rec*, DynamicSettings&)>& visit) {
+  for (const server_rec* server = main_server; server; server = server->next) {
+    if (server != main_server && &server_config(server) == &server_config(main_server)) continue;
+    if (server_config(server).dynamic) visit(server, *server_config(server).dynamic);
+  }
+}
+
+const DynamicSettings& dynamic_settings(const server_rec* server) {
+  const auto& own = server_config(server).dynamic;
+  return own ? *own : *server_config(ap_server_conf).dynamic;
 }
 
 const PoolSettings* find_pool(const server_rec* server, std::string_view program) {

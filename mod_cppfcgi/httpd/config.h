@@ -1,6 +1,6 @@
-// What the operator wrote: FastCgiServer and the other directives, as values. Filled while httpd reads its
-// configuration, read-only afterwards, so that any thread may read it. Lives in httpd's configuration pool (destroyed
-// by its cleanup).
+// What the operator wrote: FastCgiServer, FastCgiConfig and the other directives, as values. Filled while httpd reads
+// its configuration, read-only afterwards, so that any thread may read it. Lives in httpd's configuration pool
+// (destroyed by its cleanup).
 #pragma once
 
 #include <httpd.h>
@@ -41,7 +41,8 @@ struct GlobalConfig {
 
 struct ServerConfig {
   std::vector<std::unique_ptr<PoolSettings>> pools;  // of this virtual host, in the order of the file
-  std::unique_ptr<GlobalConfig> global;              // in the main server, else nullptr
+  std::unique_ptr<DynamicSettings> dynamic;  // its FastCgiConfig; in the main server, else nullptr, always there
+  std::unique_ptr<GlobalConfig> global;      // in the main server, else nullptr
 };
 
 ServerConfig& server_config(const server_rec* server);
@@ -50,6 +51,12 @@ GlobalConfig& global_config();  // of the configuration that is in force (httpd'
 // Every pool of the configuration, main server's first.
 void for_each_pool(const server_rec* main_server, const std::function<void(const server_rec*, PoolSettings&)>& visit);
 std::vector<const PoolSettings*> all_pools(const server_rec* main_server);
+
+// Every FastCgiConfig, main server's first.
+void for_each_dynamic(const server_rec* main_server,
+                      const std::function<void(const server_rec*, DynamicSettings&)>& visit);
+// What holds for programs without a FastCgiServer: the virtual host's, else the main server's.
+const DynamicSettings& dynamic_settings(const server_rec* server);
 
 // The pool declared for this program (a canonical absolute path) in this virtual host, else in the main server, else
 // nullptr.

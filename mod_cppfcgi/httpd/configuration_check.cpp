@@ -64,21 +64,26 @@ std::string scope_of(const server_rec* server) {
 
 void complete_pools(const server_rec* main_server) {
   std::map<std::string, int> hosts_with_scope;
-  const server_rec* host = nullptr;
-  std::string scope;
+  std::map<const server_rec*, std::string> scopes;
+  const auto scope_for = [&](const server_rec* server) {
+    const auto [place, is_new] = scopes.emplace(server, scope_of(server));
+    std::string& scope = place->second;
+    if (!is_new) return scope;
+    // httpd allows two hosts of one name and address; the second is never reached, yet its pools are its own.
+    if (const int number = ++hosts_with_scope[scope]; number > 1) scope += " #" + std::to_string(number);
+    return scope;
+  };
   for_each_pool(main_server, [&](const server_rec* server, PoolSettings& settings) {
-    if (server != host) {
-      host = server;
-      scope = scope_of(server);
-      // httpd allows two hosts of one name and address; the second is never reached, yet its pools are its own.
-      if (const int number = ++hosts_with_scope[scope]; number > 1) scope += " #" + std::to_string(number);
-    }
-    settings.pool.scope = scope;
+    settings.pool.scope = scope_for(server);
     settings.pool.mount = settings.mount;
     settings.pool.name = settings.pool.program;
     if (server->is_virtual && server->server_hostname)
       settings.pool.name += std::string(" of ") + server->server_hostname;
     settings.key = settings.pool.key();
+  });
+  for_each_dynamic(main_server, [&](const server_rec* server, DynamicSettings& settings) {
+    const bool is_hosts = server->is_virtual && server->server_hostname;
+    settings.complete(scope_for(server), is_hosts ? server->server_hostname : "");
   });
 }
 
@@ -238,16 +243,15 @@ int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
   if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
 
   Mistakes files(main_server);
-  if (global.ipc_folder.is_given() || global.manager_program.is_given() || !all_pools(main_server).empty()) {
-    const auto identity = worker_identity();
-    if (!identity) {
-      files.add("FastCgiServer", "", 0, identity.error().what);
-    } else {
-      check_programs(main_server, *identity, files);
-      check_folders(main_server, *identity, files);
-      check_ipc_folder(global, *identity, files);
-      check_manager(global, *identity, files);
-    }
+  // Dynamic applications need no directive: there is always work for a manager.
+  const auto identity = worker_identity();
+  if (!identity) {
+    files.add("FastCgiServer", "", 0, identity.error().what);
+  } else {
+    check_programs(main_server, *identity, files);
+    check_folders(main_server, *identity, files);
+    check_ipc_folder(global, *identity, files);
+    check_manager(global, *identity, files);
   }
   // A running server keeps running: a program that is being replaced at this moment must not end it. The manager has
   // the workers that it has, and tries again.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "mod_cppfcgi/core/worker_life.h"
 #include "mod_cppfcgi/httpd/log.h"
@@ -20,6 +21,7 @@ constexpr std::size_t input_bytes = 64 * 1024;
 constexpr std::size_t memory_bytes = 256 * 1024;     // answers up to here are read whole before the client gets them
 constexpr std::size_t unwanted_bytes = 1024 * 1024;  // of a body that nobody wants; beyond it the connection is closed
 constexpr auto abort_patience = 50ms;                // for a worker to end what was aborted while we wait
+constexpr int most_pools = 20;                       // of a dynamic application, one after the other, for one request
 constexpr std::size_t one_piece_bytes = 8'192;       // a request up to here is read whole or not at all
 
 bool is_idempotent(const request_rec* request) {
@@ -62,10 +64,7 @@ Gateway::Gateway(request_rec* request, const PoolSettings& settings, ChildState&
 }
 
 int Gateway::run() {
-  if (!worker_.begin()) {
-    last_failure_ = "the manager does not keep it yet";
-    return unavailable();
-  }
+  if (const auto begun = worker_.begin(); !begun) return without_pool(begun.error()).status;
   Tries tries(settings_.retries);
   for (;;) {
     if (const std::uint32_t seconds = suspect_.refused_for()) return refuse_poison(seconds);
@@ -99,7 +98,12 @@ Gateway::Outcome Gateway::attempt() {
 }
 
 std::optional<Gateway::Over> Gateway::claim() {
-  const auto failure = worker_.claim([this] { return client_.is_gone_now(); });
+  auto failure = worker_.claim([this] { return client_.is_gone_now(); });
+  // It was unused, and has ended just now.
+  for (int tries = 0; failure == ClaimFailure::pool_gone && tries < most_pools; ++tries) {
+    if (const auto begun = worker_.begin(); !begun) return without_pool(begun.error());
+    failure = worker_.claim([this] { return client_.is_gone_now(); });
+  }
   if (!failure) return std::nullopt;
   switch (*failure) {
     case ClaimFailure::queue_full:
@@ -119,8 +123,23 @@ std::optional<Gateway::Over> Gateway::claim() {
       return abandon(nullptr);
     case ClaimFailure::breaker_open:
       return Over{refuse()};
+    case ClaimFailure::pool_gone:
+      last_failure_ = "its pool ends again and again";
+      break;
   }
   return Over{turn_away(worker_.count_overload(), worker_.retry_after())};
+}
+
+// What CGI says of a file that is no program, as far as this is why.
+Gateway::Over Gateway::without_pool(const Error& why) {
+  last_failure_ = why.what;
+  int status = 0;
+  if (why.code == ENOENT) status = HTTP_NOT_FOUND;
+  if (why.code == EACCES) status = HTTP_FORBIDDEN;
+  if (why.code == EINVAL) status = HTTP_INTERNAL_SERVER_ERROR;
+  if (status == 0 || !begun_in_.empty()) return {unavailable()};
+  log(APLOG_ERR, last_failure_ + "; the client gets " + std::to_string(status));
+  return {status};
 }
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {

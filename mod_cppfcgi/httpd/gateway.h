@@ -39,6 +39,7 @@ class Gateway {
 
   Outcome attempt();
   std::optional<Over> claim();
+  Over without_pool(const Error& why);
 
   Outcome converse(Conversation& conversation);
   std::optional<Outcome> take(Conversation& conversation, Bytes bytes);

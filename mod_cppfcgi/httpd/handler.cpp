@@ -1,9 +1,14 @@
 // handle_request: the steps of a request in order. Reads the body, writes the params, and hands over to Gateway.
 #include "mod_cppfcgi/httpd/handler.h"
 
+#include <http_core.h>
 #include <http_protocol.h>
 
+#include <optional>
+#include <string_view>
+
 #include "mod_cppfcgi/httpd/child_state.h"
+#include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/gateway.h"
 #include "mod_cppfcgi/httpd/log.h"
 #include "mod_cppfcgi/httpd/mount.h"
@@ -14,11 +19,31 @@
 namespace cppfcgi {
 namespace {
 
-int without_pool(request_rec* request) {
-  if (request->finfo.filetype == APR_NOFILE) return HTTP_NOT_FOUND;
-  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "no FastCgiServer declares %s; the client gets 500",
-                request->filename);
-  return HTTP_INTERNAL_SERVER_ERROR;
+bool may_execute(request_rec* request) {
+  const char* forced = apr_table_get(request->notes, "alias-forced-type");
+  const bool is_script_aliased = forced != nullptr && std::string_view(forced) == "cgi-script";
+  return is_script_aliased || (ap_allow_options(request) & OPT_EXECCGI) != 0;
+}
+
+int refuse(request_rec* request, int status, const char* why) {
+  ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, request, "%s: no FastCgiServer declares it, and %s; the client gets %d",
+                request->filename, why, status);
+  return status;
+}
+
+// What CGI asks of a program, too. OK, or the status.
+int check_dynamic(request_rec* request) {
+  if (!may_execute(request)) return refuse(request, HTTP_FORBIDDEN, "Options ExecCGI is off in this folder");
+  switch (request->finfo.filetype) {
+    case APR_NOFILE:
+      return refuse(request, HTTP_NOT_FOUND, "there is no such file");
+    case APR_DIR:
+      return refuse(request, HTTP_FORBIDDEN, "it is a folder");
+    case APR_REG:
+      return OK;
+    default:
+      return refuse(request, HTTP_FORBIDDEN, "it is not a regular file");
+  }
 }
 
 // AcceptPathInfo Off; programs accept it unless that says otherwise.
@@ -37,7 +62,12 @@ int take_declared_program(request_rec* request) {
 
 int handle_request(request_rec* request) {
   const PoolSettings* settings = pool_of(request);
-  if (settings == nullptr) return without_pool(request);
+  std::optional<PoolSettings> dynamic;
+  if (settings == nullptr) {
+    if (const int status = check_dynamic(request); status != OK) return status;
+    dynamic = dynamic_settings(request->server).for_program(request->filename);
+    settings = &*dynamic;
+  }
   if (is_path_info_refused(request)) return HTTP_NOT_FOUND;
   ChildState* child = child_state();
   if (child == nullptr) {

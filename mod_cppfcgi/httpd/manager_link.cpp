@@ -54,6 +54,11 @@ Result<void> make_areas(Retained& link) {
   if (!load) return load.error();
   Fd nudge(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!nudge) return posix_error("eventfd", errno);
+  int orders[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, orders) < 0)
+    return posix_error("socketpair", errno);
+  link.orders = orders[0];
+  link.managers_orders = orders[1];
   link.directory = directory->release();
   link.load = load->release();
   link.nudge = nudge.release();
@@ -124,6 +129,7 @@ Result<void> start(Retained& link, const GlobalConfig& global) {
                             .directory = link.directory,
                             .load = link.load,
                             .nudge = link.nudge,
+                            .orders = link.managers_orders,
                             .identity = *std::move(identity)});
   if (!pid) return pid.error();
   link.manager = *pid;
@@ -153,11 +159,15 @@ Result<void> await_answer(const Retained& link) {
 
 // Sends the configuration that is in force and waits until the manager has it.
 Result<void> configure(const Retained& link, const server_rec* main_server) {
-  Configuration configuration{.socket_folder = link.socket_folder, .pools = {}};
+  Configuration configuration{.socket_folder = link.socket_folder, .pools = {}, .templates = {}};
   PoolLogs logs(main_server);
   for_each_pool(main_server, [&](const server_rec* server, const PoolSettings& settings) {
     configuration.pools.push_back(settings.pool);
     configuration.pools.back().log = logs.number_of(server);
+  });
+  for_each_dynamic(main_server, [&](const server_rec* server, const DynamicSettings& settings) {
+    configuration.templates.push_back(settings.to_template());
+    configuration.templates.back().pool.log = logs.number_of(server);
   });
   auto text = text_to_memory(to_json(configuration));
   if (!text) return text.error();
@@ -272,7 +282,8 @@ void end_generations(Retained& link, const server_rec* main_server) {
 void drop_other_layout(Retained& link) {
   if (link.layout == layout_version) return;
   forget_manager(link);
-  for (int* descriptor : {&link.directory, &link.load, &link.nudge}) close_descriptor(*descriptor);
+  for (int* descriptor : {&link.directory, &link.load, &link.nudge, &link.orders, &link.managers_orders})
+    close_descriptor(*descriptor);
   link = Retained{};
   link.layout = layout_version;
 }
@@ -313,6 +324,15 @@ Result<void> bring_up(Retained& link, server_rec* main_server) {
   return start_and_configure(link, main_server);
 }
 
+// mod_fastcgi's options that have nothing of their own to do here: what stands for them.
+void tell_mapped_options(const server_rec* main_server) {
+  for_each_dynamic(main_server, [](const server_rec* server, const DynamicSettings& settings) {
+    if (settings.mapped.empty()) return;
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, server, "FastCgiConfig, at %s:%u: %s", settings.file.c_str(), settings.line,
+                 settings.mapped.c_str());
+  });
+}
+
 }  // namespace
 
 const WorkerAccess* worker_access() {
@@ -328,13 +348,13 @@ bool link_is_running() {
 int link_post_config(apr_pool_t* pconf, server_rec* main_server) {
   Retained& link = make_retained();
   drop_other_layout(link);
-  if (all_pools(main_server).empty() && link.manager == 0) return OK;
   auto done = bring_up(link, main_server);
   if (done) done = map_areas(link, server_config(main_server).global->link);
   if (!done) {
     log_failure(main_server, done.error());
     return HTTP_INTERNAL_SERVER_ERROR;
   }
+  tell_mapped_options(main_server);
   watch(link, pconf, main_server);
   link.begin_generation(current_generation());
   end_generations(link, main_server);
@@ -348,10 +368,12 @@ void link_child_init(apr_pool_t*, server_rec* main_server) {
   state.access = {.directory = static_cast<const Directory*>(state.directory.address()),
                   .load = static_cast<Load*>(state.load.address()),
                   .nudge = link->nudge,
+                  .orders = link->orders,
                   .socket_folder = link->socket_folder,
                   .pid = getpid()};
   if (link->parent == getpid()) return;  // httpd -X: the parent serves
-  for (int* descriptor : {&link->control, &link->directory, &link->load}) close_descriptor(*descriptor);
+  for (int* descriptor : {&link->control, &link->directory, &link->load, &link->managers_orders})
+    close_descriptor(*descriptor);
 }
 
 void link_monitor(server_rec* main_server) {

@@ -20,6 +20,7 @@ struct WorkerAccess {
   const Directory* directory = nullptr;
   Load* load = nullptr;
   int nudge = -1;             // eventfd, non-blocking: write 1 when a pool's waiters go from none to some
+  int orders = -1;            // where dynamic pools are ordered, see core/pool_order.h
   std::string socket_folder;  // Configuration::socket_folder
   std::int32_t pid = 0;       // this child's
 };
@@ -32,7 +33,7 @@ struct LinkState {
   WorkerAccess access;
 };
 
-// nullptr before child_init, and where no pool is configured.
+// nullptr before child_init.
 const WorkerAccess* worker_access();
 
 // Whether this process already keeps a manager: httpd reads its configuration again.

@@ -15,8 +15,8 @@
 namespace cppfcgi {
 namespace {
 
-constexpr int first_given = 3;  // control, directory, load and nudge are 3, 4, 5 and 6 in the manager
-constexpr int given_count = 4;
+constexpr int first_given = 3;  // control, directory, load, nudge and orders are 3 … 7 in the manager
+constexpr int given_count = 5;
 constexpr int report_fd = first_given + given_count;
 constexpr int out_of_the_way = 64;
 constexpr int exec_deadline_ms = 5'000;
@@ -53,7 +53,7 @@ void reset_signals() {
 int place_descriptors(const ManagerStart& start, int report) {
   const int nothing = open("/dev/null", O_RDWR);
   if (nothing < 0) return errno;
-  int sources[] = {start.control, start.directory, start.load, start.nudge};
+  int sources[] = {start.control, start.directory, start.load, start.nudge, start.orders};
   for (int& source : sources)
     if ((source = fcntl(source, F_DUPFD_CLOEXEC, out_of_the_way)) < 0) return errno;
   const int safe_report = fcntl(report, F_DUPFD_CLOEXEC, out_of_the_way);
@@ -109,7 +109,8 @@ Result<pid_t> start_manager(const ManagerStart& start) {
   const std::string parent = std::to_string(getpid());
   const std::vector<const char*> arguments = {start.program.c_str(), "--control", numbers[0].c_str(), "--directory",
                                               numbers[1].c_str(),    "--load",    numbers[2].c_str(), "--nudge",
-                                              numbers[3].c_str(),    "--parent",  parent.c_str(),     nullptr};
+                                              numbers[3].c_str(),    "--orders",  numbers[4].c_str(), "--parent",
+                                              parent.c_str(),        nullptr};
   pid_t child = 0;
   {
     const BlockedSignals blocked;

@@ -14,6 +14,7 @@ struct ManagerStart {
   int directory = -1;
   int load = -1;
   int nudge = -1;
+  int orders = -1;  // the manager's end
   Identity identity;
 };
 

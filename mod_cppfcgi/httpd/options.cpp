@@ -7,6 +7,8 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <set>
+#include <span>
 
 #include "shared/scoreboard.h"
 
@@ -103,12 +105,18 @@ void set_variable(std::vector<std::string>& environment, std::string_view name, 
 
 // ---- options ----
 
+// How long a request waits for a worker, by its two names.
+struct Timeouts {
+  std::optional<milliseconds> queue;
+  std::optional<milliseconds> app_conn;
+};
+
 struct Parse {
   PoolSettings& settings;
   const Environment& environment;
   std::string_view value;
-  std::optional<milliseconds>& queue_timeout;
-  std::optional<milliseconds>& app_conn_timeout;
+  Timeouts& timeouts;
+  DynamicSettings* dynamic = nullptr;  // for FastCgiConfig
 };
 
 struct Option {
@@ -143,8 +151,8 @@ Result<void> apply_initial_env(Parse& parse) {
 }
 
 // mod_fastcgi's word for -queue-timeout, but that its 0 means any time; here that is as if it were not given.
-Result<void> settle_queue_timeout(PoolSettings& settings, std::optional<milliseconds> queue_timeout,
-                                  std::optional<milliseconds> app_conn_timeout) {
+Result<void> settle_queue_timeout(PoolSettings& settings, const Timeouts& timeouts) {
+  auto [queue_timeout, app_conn_timeout] = timeouts;
   if (app_conn_timeout && app_conn_timeout->count() == 0) app_conn_timeout.reset();
   if (queue_timeout && app_conn_timeout && *queue_timeout != *app_conn_timeout)
     return Error{0, "-appConnTimeout " + time_text(*app_conn_timeout) +
@@ -290,7 +298,7 @@ constexpr bool value = true, flag = false, once = false, repeated = true;
 
 constexpr std::array options = {
     Option{"-appConnTimeout", value, once,
-           [](Parse& p) { return assign(p.app_conn_timeout, parse_time(p.value, milliseconds(0))); }},
+           [](Parse& p) { return assign(p.timeouts.app_conn, parse_time(p.value, milliseconds(0))); }},
     Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
     Option{"-chdir", value, once, apply_chdir},
     Option{"-deploy", value, once, apply_deploy},
@@ -335,7 +343,7 @@ constexpr std::array options = {
     Option{"-queue", value, once,
            [](Parse& p) { return assign(p.settings.queue_limit, parse_count(p.value, 0, max_waiting)); }},
     Option{"-queue-timeout", value, once,
-           [](Parse& p) { return assign(p.queue_timeout, parse_time(p.value, milliseconds(1))); }},
+           [](Parse& p) { return assign(p.timeouts.queue, parse_time(p.value, milliseconds(1))); }},
     Option{"-request-timeout", value, once,
            [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
     Option{"-restart-delay", value, once, apply_restart_delay},
@@ -365,10 +373,9 @@ struct Later {
   std::string_view advice;
 };
 constexpr std::string_view for_dynamic =
-    "not yet available in this version (it is for applications without a FastCgiServer line): remove it, and give "
-    "every "
-    "application such a line";
-constexpr std::string_view for_static_count = "not yet available in this version: remove it, and write -processes n";
+    "is for applications without a FastCgiServer line: write it in FastCgiConfig, or remove it";
+constexpr std::string_view for_static_count =
+    "is for applications without a FastCgiServer line; accepted here: -processes n, -max-processes n";
 constexpr std::array later_options = {
     Later{"-port", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
     Later{"-socket", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
@@ -378,14 +385,133 @@ constexpr std::array later_options = {
     Later{"-minProcesses", for_static_count},
     Later{"-min-processes", for_static_count},
     Later{"-maxClassProcesses", for_static_count},
-    Later{"-startDelay", for_dynamic},
-    Later{"-killInterval", for_dynamic},
-    Later{"-updateInterval", for_dynamic},
-    Later{"-gainValue", for_dynamic},
-    Later{"-singleThreshold", for_dynamic},
-    Later{"-multiThreshold", for_dynamic},
-    Later{"-processSlack", for_dynamic},
-    Later{"-restart", for_dynamic},
+};
+
+// Of FastCgiConfig.
+constexpr std::array for_dynamic_alone = {
+    Later{"-startDelay", for_dynamic},      Later{"-killInterval", for_dynamic},
+    Later{"-updateInterval", for_dynamic},  Later{"-gainValue", for_dynamic},
+    Later{"-singleThreshold", for_dynamic}, Later{"-singleThreshhold", for_dynamic},
+    Later{"-multiThreshold", for_dynamic},  Later{"-multiThreshhold", for_dynamic},
+    Later{"-processSlack", for_dynamic},    Later{"-restart", for_dynamic},
+};
+
+// ---- FastCgiConfig ----
+
+// What mod_fastcgi needs to guess the demand, which is known here: accepted, and told at httpd's start.
+Result<void> map(Parse& parse, std::string_view option, std::string_view meaning) {
+  std::string& mapped = parse.dynamic->mapped;
+  const std::string text = std::string(option) + ": " + std::string(meaning);
+  if (mapped.find(text) == mapped.npos) mapped += (mapped.empty() ? "" : "; ") + text;
+  return {};
+}
+
+Result<void> map_count(Parse& parse, std::uint32_t low, std::uint32_t high, std::string_view option,
+                       std::string_view meaning) {
+  const auto count = parse_count(parse.value, low, high);
+  return count ? map(parse, option, meaning) : count.error();
+}
+
+Result<void> map_time(Parse& parse, milliseconds low, std::string_view option, std::string_view meaning) {
+  const auto time = parse_time(parse.value, low);
+  return time ? map(parse, option, meaning) : time.error();
+}
+
+Result<void> apply_gain_value(Parse& parse) {
+  double number = -1;
+  const char* end = parse.value.data() + parse.value.size();
+  const auto [stop, failure] = std::from_chars(parse.value.data(), end, number);
+  const bool is_in_range = number >= 0 && number <= 1;
+  if (failure != std::errc() || stop != end || !is_in_range)
+    return Error{0, "not a number in range; accepted: 0 to 1, such as 0.5"};
+  return map(parse, "-gainValue", "nothing to weigh, since a request that waits starts a worker");
+}
+
+Result<void> apply_single_threshold(Parse& parse) {
+  return map_count(parse, 0, 100, "-singleThreshold",
+                   "an application's last worker ends when unused for -killInterval, as long as more than "
+                   "-minProcesses live");
+}
+
+Result<void> apply_multi_threshold(Parse& parse) {
+  return map_count(parse, 0, 100, "-multiThreshold", "each worker that is not needed for -killInterval ends");
+}
+
+// Starts are for requests that wait.
+Result<void> apply_dynamic_init_start_delay(Parse& parse) {
+  return map_time(parse, milliseconds(0), "-init-start-delay",
+                  "nothing starts with httpd, and later starts are for requests that wait");
+}
+
+constexpr std::array dynamic_options = {
+    Option{"-gainValue", value, once, apply_gain_value},
+    Option{"-init-start-delay", value, once, apply_dynamic_init_start_delay},
+    Option{
+        "-killInterval", value, once,
+        [](Parse& p) { return assign(p.settings.pool.idle_process_timeout, parse_time(p.value, milliseconds(100))); }},
+    Option{"-maxClassProcesses", value, once,
+           [](Parse& p) { return assign(p.settings.pool.max_processes, parse_count(p.value, 1, 1'024)); }},
+    Option{"-maxProcesses", value, once,
+           [](Parse& p) { return assign(p.dynamic->max_workers, parse_count(p.value, 1, max_workers)); }},
+    Option{"-minProcesses", value, once,
+           [](Parse& p) { return assign(p.dynamic->min_workers, parse_count(p.value, 0, max_workers)); }},
+    Option{"-multiThreshhold", value, once, apply_multi_threshold},
+    Option{"-multiThreshold", value, once, apply_multi_threshold},
+    Option{"-processSlack", value, once,
+           [](Parse& p) {
+             return map_count(p, 1, max_workers, "-processSlack",
+                              "at -maxProcesses the application that was unused for the longest time makes room");
+           }},
+    Option{"-restart", flag, once,
+           [](Parse& p) { return map(p, "-restart", "a worker that dies is replaced in any case"); }},
+    Option{"-singleThreshhold", value, once, apply_single_threshold},
+    Option{"-singleThreshold", value, once, apply_single_threshold},
+    Option{"-startDelay", value, once,
+           [](Parse& p) {
+             return map_time(p, milliseconds(1), "-startDelay", "a request that waits starts a worker at once");
+           }},
+    Option{"-updateInterval", value, once,
+           [](Parse& p) { return map_time(p, milliseconds(1), "-updateInterval", "demand is not sampled"); }},
+};
+
+// Of FastCgiServer.
+constexpr std::array for_declared_alone = {
+    Later{"-deploy-check", "is for one application: write it in that one's FastCgiServer line, or remove it"},
+    Later{"-mount", "is for one application: write it in that one's FastCgiServer line, or remove it"},
+    Later{"-nph", "is for one application: write it in that one's FastCgiServer line, or remove it"},
+    Later{"-max-processes",
+          "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n for each application, "
+          "-maxProcesses n for all together"},
+    Later{"-processes", "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n"},
+};
+
+using Options = std::span<const Option>;
+using Laters = std::span<const Later>;
+
+template <class Table>
+auto find_named(const Table& table, std::string_view word) {
+  return std::find_if(table.begin(), table.end(),
+                      [&](const auto& option) { return equal_ignoring_case(option.name, word); });
+}
+
+// What a directive takes: its own options, none of those that are not for it, and the common ones.
+struct Vocabulary {
+  Options own;
+  std::vector<Laters> later;
+  Options common;
+
+  const Option* find(std::string_view word) const {
+    if (const auto option = find_named(own, word); option != own.end()) return &*option;
+    const auto option = find_named(common, canonical(word));
+    return option == common.end() ? nullptr : &*option;
+  }
+  const Later* find_later(std::string_view word) const {
+    if (find_named(own, word) != own.end()) return nullptr;
+    for (const Laters& table : later) {
+      if (const auto option = find_named(table, word); option != table.end()) return &*option;
+    }
+    return nullptr;
+  }
 };
 
 // How many characters must be changed, added, taken away or swapped with their neighbour to make one of the other.
@@ -411,7 +537,7 @@ Error missing_value(const std::string& word) {
   return {0, word + ": its value is missing; accepted: " + word + " value"};
 }
 
-Error unknown_option(const std::string& word) {
+Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
   const std::string dashed =
       word.starts_with('-') ? word.substr(std::min(word.find_first_not_of('-'), word.size()) - 1) : '-' + word;
   std::string_view nearest;
@@ -420,11 +546,19 @@ Error unknown_option(const std::string& word) {
     const std::size_t d = distance(dashed, name);
     if (d < nearest_distance) nearest_distance = d, nearest = name;
   };
-  for (const Option& option : options) consider(option.name);
-  for (const Later& later : later_options) consider(later.name);
+  std::set<std::string_view> accepted;
+  for (const Laters& table : vocabulary.later) {
+    for (const Later& later : table) consider(later.name);
+  }
+  for (const Options& table : {vocabulary.own, vocabulary.common}) {
+    for (const Option& option : table) {
+      consider(option.name);
+      if (vocabulary.find_later(option.name) == nullptr) accepted.insert(option.name);
+    }
+  }
   const bool is_near = nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3);
   std::string list;
-  for (const Option& option : options) list += (list.empty() ? "" : ", ") + std::string(option.name);
+  for (const std::string_view name : accepted) list += (list.empty() ? "" : ", ") + std::string(name);
   return {0, word + ": there is no such option" + (is_near ? "; did you mean " + std::string(nearest) + '?' : "") +
                  "; accepted: " + list};
 }
@@ -453,24 +587,17 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
-                           const Environment& environment) {
-  std::array<bool, options.size()> is_given{};
-  settings.pool.max_processes = 0;  // not given
-  std::optional<milliseconds> queue_timeout, app_conn_timeout;
+namespace {
+
+Result<void> parse_words(const Vocabulary& vocabulary, const std::vector<std::string>& words, Parse parse) {
+  std::set<const Option*> given;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    const auto named = [&](const auto& option) { return equal_ignoring_case(option.name, canonical(word)); };
-    if (const auto later = std::find_if(later_options.begin(), later_options.end(), named);
-        later != later_options.end())
-      return Error{0, word + ": " + std::string(later->advice)};
-    const auto option = std::find_if(options.begin(), options.end(), named);
-    if (option == options.end()) return unknown_option(word);
-    bool& given = is_given[static_cast<std::size_t>(option - options.begin())];
-    if (given && !option->may_repeat) return Error{0, word + ": given twice; accepted: once"};
-    given = true;
+    if (const Later* later = vocabulary.find_later(word)) return Error{0, word + ": " + std::string(later->advice)};
+    const Option* option = vocabulary.find(word);
+    if (option == nullptr) return unknown_option(vocabulary, word);
+    if (!given.insert(option).second && !option->may_repeat) return Error{0, word + ": given twice; accepted: once"};
 
-    Parse parse{settings, environment, {}, queue_timeout, app_conn_timeout};
     std::string text = word;
     if (option->has_value) {
       if (++i == words.size()) return missing_value(word);
@@ -479,6 +606,17 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
     }
     if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
   }
+  return {};
+}
+
+}  // namespace
+
+Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
+                           const Environment& environment) {
+  settings.pool.max_processes = 0;  // not given
+  Timeouts timeouts;
+  const Vocabulary vocabulary{.own = {}, .later = {later_options, for_dynamic_alone}, .common = options};
+  if (auto parsed = parse_words(vocabulary, words, {settings, environment, {}, timeouts}); !parsed) return parsed;
   if (settings.pool.max_processes == 0) settings.pool.max_processes = settings.pool.processes;
   if (settings.pool.max_processes < settings.pool.processes) {
     return Error{0, "-max-processes " + std::to_string(settings.pool.max_processes) + ": below -processes " +
@@ -487,7 +625,16 @@ Result<void> parse_options(PoolSettings& settings, const std::vector<std::string
   }
   if (!settings.pool.deploy_check.empty() && !settings.pool.follows_program)
     return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
-  return settle_queue_timeout(settings, queue_timeout, app_conn_timeout);
+  return settle_queue_timeout(settings, timeouts);
+}
+
+Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<std::string>& words,
+                                   const Environment& environment) {
+  const Vocabulary vocabulary{.own = dynamic_options, .later = {for_declared_alone, later_options}, .common = options};
+  Timeouts timeouts;
+  if (auto parsed = parse_words(vocabulary, words, {settings.common, environment, {}, timeouts, &settings}); !parsed)
+    return parsed;
+  return settle_queue_timeout(settings.common, timeouts);
 }
 
 }  // namespace cppfcgi

@@ -1,5 +1,5 @@
-// The options of FastCgiServer: names, values, ranges and what is said about mistakes. Pure; what an option means for a
-// worker is pool_config.h's and pool_settings.h's.
+// The options of FastCgiServer and FastCgiConfig: names, values, ranges and what is said about mistakes. Pure; what an
+// option means for a worker is pool_config.h's and pool_settings.h's.
 #pragma once
 
 #include <functional>
@@ -19,6 +19,10 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 // Fills `settings` from the words after the program. Error: "-processes 0: out of range; accepted: 1 to 1024".
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
                            const Environment& environment);
+
+// Likewise for FastCgiConfig; several lines add up.
+Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<std::string>& words,
+                                   const Environment& environment);
 
 // JSON and the log carry UTF-8 only; a directive's word that is not is refused.
 bool is_utf8(std::string_view text);

@@ -1,6 +1,6 @@
 // PoolSettings: one FastCgiServer line as a value: the pool that the manager keeps, and how httpd uses it. Knows
 // nothing of httpd. Filled by options.cpp while the configuration is read, completed by configuration_check.cpp,
-// read-only afterwards.
+// read-only afterwards. DynamicSettings: likewise, FastCgiConfig's lines.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +28,8 @@ struct PoolSettings {
   bool nph = false;
   std::vector<std::string> pass_headers;  // request headers that CGI otherwise withholds: "Authorization"
 
+  std::uint64_t template_key = 0;  // of a dynamic application: by which its pool is ordered; 0: it is declared
+
   std::string file;  // where it is declared, for messages
   std::uint32_t line = 0;
   std::string declared_at() const { return file + ':' + std::to_string(line); }
@@ -40,5 +42,24 @@ inline std::uint32_t most_workers(const PoolConfig& pool) { return std::max(pool
 inline std::uint32_t default_queue_limit(const PoolConfig& pool, std::uint32_t capacity_of_one) {
   return 10 * most_workers(pool) * capacity_of_one;
 }
+
+// FastCgiConfig: what holds for each program that no FastCgiServer names.
+struct DynamicSettings {
+  PoolSettings common;             // without a program
+  std::uint32_t max_workers = 50;  // -maxProcesses
+  std::uint32_t min_workers = 5;   // -minProcesses
+  std::string mapped;              // what stands for options that have nothing of their own to do here
+
+  std::string file;  // "": nobody wrote it
+  std::uint32_t line = 0;
+
+  DynamicSettings();  // mod_fastcgi's defaults
+  // Once all is read. `scope`, `host`: of the virtual host that it belongs to; "": of the whole server.
+  void complete(const std::string& scope, const std::string& host);
+  PoolTemplate to_template() const {
+    return {.pool = common.pool, .max_workers = max_workers, .min_workers = min_workers};
+  }
+  PoolSettings for_program(const std::string& program) const;
+};
 
 }  // namespace cppfcgi

@@ -14,7 +14,7 @@
 namespace cppfcgi {
 namespace {
 
-constexpr const char* key = "mod_cppfcgi manager link 1";  // count up where Retained changes
+constexpr const char* key = "mod_cppfcgi manager link 2";  // count up where Retained changes
 
 }  // namespace
 

@@ -20,6 +20,8 @@ struct Retained {
   int directory = -1;  // writable; for the next manager
   int load = -1;
   int nudge = -1;
+  int orders = -1;                   // children's end of the socket for orders of dynamic pools
+  int managers_orders = -1;          // the managers', one after the other
   std::uint64_t configuration = 0;   // number of the latest
   std::uint64_t oldest_told = 0;     // to this manager: no child knows a configuration before it
   std::int64_t manager_started = 0;  // of the steady clock, in ms

@@ -51,6 +51,9 @@ void ControlLink::obey(Message& message) {
       return manager_.generation_ended(message.number);
     case MessageKind::configured:
     case MessageKind::refused:
+    case MessageKind::order:
+    case MessageKind::opened:
+    case MessageKind::not_opened:
       break;
   }
   log_.warn("control socket: a message of kind {} makes no sense here: ignored",

@@ -18,6 +18,7 @@
 #include "mod_cppfcgi/manager/config_file.h"
 #include "mod_cppfcgi/manager/control_link.h"
 #include "mod_cppfcgi/manager/manager.h"
+#include "mod_cppfcgi/manager/order_desk.h"
 #include "shared/futex.h"
 #include "shared/memory.h"
 
@@ -33,6 +34,7 @@ struct Options {
   int directory = -1;
   int load = -1;
   int nudge = -1;
+  int orders = -1;
   pid_t parent = 0;
   std::string level = "notice";
 
@@ -102,7 +104,7 @@ Result<std::uint64_t> prepare_process() {
 // What was given to us is for us alone; what was not given to us is closed.
 void close_others(const Options& options) {
   std::vector<unsigned> ours;
-  for (const int fd : {options.control, options.directory, options.load, options.nudge}) {
+  for (const int fd : {options.control, options.directory, options.load, options.nudge, options.orders}) {
     if (fd < 0) continue;
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     ours.push_back(static_cast<unsigned>(fd));
@@ -144,6 +146,12 @@ class Program {
     if (!signals) return signals.error();
     auto nudges = watch_nudges(**loop, manager);
     if (!nudges) return nudges.error();
+    std::unique_ptr<OrderDesk> orders;
+    if (options_.orders >= 0) {
+      auto opened = OrderDesk::open(**loop, manager, log_, Fd(options_.orders));
+      if (!opened) return opened.error();
+      orders = *std::move(opened);
+    }
     auto source = watch_source(**loop, manager);
     if (!source) return source.error();
 
@@ -256,6 +264,7 @@ int run(int argc, char** argv) {
   app.add_option("--directory", options.directory, "descriptor of the directory's memory")->group(httpd);
   app.add_option("--load", options.load, "descriptor of the load's memory")->group(httpd);
   app.add_option("--nudge", options.nudge, "descriptor of the event that says that requests wait")->group(httpd);
+  app.add_option("--orders", options.orders, "descriptor of the socket for orders of pools")->group(httpd);
   app.add_option("--parent", options.parent, "process whose end is ours too")->group(httpd);
   try {
     app.parse(argc, argv);

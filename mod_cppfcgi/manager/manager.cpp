@@ -14,13 +14,10 @@ constexpr Duration kill_takes_at_most{1'000};
 
 Time clock_now() { return std::chrono::steady_clock::now(); }
 
-Log::File log_of(const PoolConfig& config, const std::vector<Log::File>& logs) {
-  return config.log == 0 || config.log > logs.size() ? nullptr : logs[config.log - 1];
-}
-
 }  // namespace
 
-Manager::Manager(const Surroundings& surroundings) : around_(surroundings), left_(surroundings.board.found()) {}
+Manager::Manager(const Surroundings& surroundings)
+    : around_(surroundings), dynamic_(surroundings), left_(surroundings.board.found()) {}
 
 Result<void> Manager::configure(std::uint64_t number, const Configuration& configuration,
                                 const std::vector<Log::File>& logs) {
@@ -53,6 +50,8 @@ Result<void> Manager::configure(std::uint64_t number, const Configuration& confi
   around_.log.notice("configuration {}: {} pools, {} of them kept", number, wanted.size(),
                      wanted.size() - added.size());
   for (auto& [key, keeper] : added) pools_.insert_or_assign(key, Entry{.keeper = std::move(keeper), .removed_by = {}});
+  dynamic_.configure(number, configuration.templates, logs, socket_folder_);
+  dynamic_.adopt(left_);
   keep_left_pools(number);
   around_.board.set_configuration(number);
   return {};
@@ -97,19 +96,21 @@ void Manager::begin() {
   for (auto& [key, entry] : pools_) {
     if (entry.keeper->has_config()) entry.keeper->begin();
   }
+  dynamic_.begin();
 }
 
 void Manager::generation_ended(std::uint64_t number) {
   for (auto& [key, entry] : pools_) {
     if (entry.removed_by && *entry.removed_by <= number) entry.keeper->remove();
   }
+  dynamic_.generation_ended(number);
 }
 
 void Manager::shut_down() {
   if (is_ending_) return;
   is_ending_ = true;
   keep_left_pools(0);  // if no configuration has come yet
-  Duration longest{0};
+  Duration longest = dynamic_.shut_down();
   for (auto& [key, entry] : pools_) {
     longest = std::max(longest, entry.keeper->config().stop_grace);
     entry.keeper->shut_down();
@@ -121,11 +122,12 @@ bool Manager::is_over() const {
   if (!is_ending_) return false;
   const bool all =
       std::all_of(pools_.begin(), pools_.end(), [](const auto& item) { return item.second.keeper->is_over(); });
-  return all || clock_now() >= last_moment_;
+  return (all && dynamic_.is_over()) || clock_now() >= last_moment_;
 }
 
 void Manager::clean_up() {
   pools_.clear();
+  dynamic_.clear();
   // Only if it is empty, and ours to remove: httpd's parent may have made it.
   if (!socket_folder_.empty()) rmdir(socket_folder_.c_str());
 }
@@ -138,10 +140,11 @@ void Manager::turn() {
       around_.log.notice("pool {} has ended: no configuration knows it", item->second.keeper->config().name);
     item = has_ended ? pools_.erase(item) : std::next(item);
   }
+  dynamic_.turn();
 }
 
 std::optional<Time> Manager::next_deadline() const {
-  std::optional<Time> first;
+  std::optional<Time> first = dynamic_.next_deadline();
   for (const auto& [key, entry] : pools_) {
     const auto due = entry.keeper->next_deadline();
     if (due && (!first || *due < *first)) first = due;
@@ -151,8 +154,9 @@ std::optional<Time> Manager::next_deadline() const {
 }
 
 bool Manager::has_worker(pid_t pid) const {
-  return std::any_of(pools_.begin(), pools_.end(),
-                     [pid](const auto& item) { return item.second.keeper->has_worker(pid); });
+  return dynamic_.has_worker(pid) || std::any_of(pools_.begin(), pools_.end(), [pid](const auto& item) {
+           return item.second.keeper->has_worker(pid);
+         });
 }
 
 bool Manager::reap_orphans() {
@@ -167,6 +171,7 @@ bool Manager::reap_orphans() {
 
 void Manager::be_nudged() {
   for (auto& [key, entry] : pools_) entry.keeper->be_nudged();
+  dynamic_.be_nudged();
 }
 
 }  // namespace cppfcgi

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "mod_cppfcgi/manager/dynamic_pools.h"
 #include "mod_cppfcgi/manager/pool_keeper.h"
 
 namespace cppfcgi {
@@ -25,6 +26,7 @@ class Manager {
   Result<void> configure(std::uint64_t number, const Configuration& configuration,
                          const std::vector<Log::File>& logs = {});
   void begin();
+  void take(Order order) { dynamic_.take(std::move(order)); }
   void generation_ended(std::uint64_t number);
 
   void shut_down();
@@ -52,7 +54,8 @@ class Manager {
 
   Surroundings around_;
   std::map<std::uint64_t, Entry> pools_;  // by PoolConfig::key
-  std::vector<Board::Found> left_;        // by an earlier manager, not yet taken over
+  DynamicPools dynamic_;
+  std::vector<Board::Found> left_;  // by an earlier manager, not yet taken over
   std::string socket_folder_;
   bool is_ending_ = false;
   Time last_moment_{};  // of a shut down: what has not ended by then cannot be ended

@@ -38,6 +38,10 @@ std::uint64_t seed_for(std::uint64_t key) {
 
 }  // namespace
 
+Log::File log_of(const PoolConfig& config, const std::vector<Log::File>& logs) {
+  return config.log == 0 || config.log > logs.size() ? nullptr : logs[config.log - 1];
+}
+
 PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row, const PoolConfig& config,
                        const std::string& socket_folder, const Log::File& log)
     : around_(surroundings),
@@ -253,6 +257,21 @@ void PoolKeeper::look_after_workers(Time now) {
 bool PoolKeeper::has_worker(pid_t pid) const {
   return std::any_of(places_.begin(), places_.end(),
                      [pid](const Place& place) { return place.worker && place.worker->pid() == pid; });
+}
+
+std::uint64_t PoolKeeper::uses() const { return around_.load.pools[rows_.pool].requests.load(); }
+
+bool PoolKeeper::is_in_use() const {
+  if (has_waiting()) return true;
+  for (std::uint32_t slot = 0; slot < places_.size(); ++slot) {
+    if (has_claims(slot)) return true;
+  }
+  return false;
+}
+
+std::uint32_t PoolKeeper::workers() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(places_.begin(), places_.end(), [](const Place& place) { return place.worker != nullptr; }));
 }
 
 // Carrying out an action may make the next thing happen, which has its turn then.

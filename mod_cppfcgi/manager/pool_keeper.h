@@ -40,6 +40,9 @@ struct Surroundings {
   bool workers_end_with_us = false;  // where nobody would adopt them
 };
 
+// The log that PoolConfig::log counts; nullptr is the manager's own.
+Log::File log_of(const PoolConfig& config, const std::vector<Log::File>& logs);
+
 class PoolKeeper {
  public:
   // With a row in the directory and listening sockets, but no worker yet.
@@ -72,6 +75,13 @@ class PoolKeeper {
   void be_nudged();  // somebody waits, is late, or has served enough: gives what is free, and looks
   const PoolConfig& config() const { return config_; }
   bool has_worker(pid_t pid) const;
+
+  // What tells whether anybody needs it; as Load says, which may be anything.
+  std::uint32_t row() const { return rows_.pool; }
+  std::uint64_t uses() const;  // requests that have looked it up
+  bool has_waiting() const { return around_.claims.waiting(rows_.pool) > 0; }
+  bool is_in_use() const;         // somebody waits, or has a worker
+  std::uint32_t workers() const;  // processes, whatever they do
 
  private:
   struct Place {  // a slot, as the keeper holds it

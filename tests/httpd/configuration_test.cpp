@@ -151,14 +151,13 @@ const Mistake mistakes[] = {
      {"-idle-process-timeout 99ms: out of range; accepted: ", "from 100ms to 24h"}},
     {"ScaleGuardTooMuch", on_pool("-scale-guard 91"), {"-scale-guard 91: not a limit; accepted: per cent of memory"}},
     {"ScaleGuardWord", on_pool("-scale-guard 5,much"), {"-scale-guard 5,much: not a limit; accepted: per cent of"}},
-    {"KillInterval", on_pool("-killInterval 9"), {"-killInterval: not yet available"}},
+    {"KillInterval",
+     on_pool("-killInterval 9"),
+     {"-killInterval: is for applications without a FastCgiServer line: write it in FastCgiConfig"}},
     {"ExternalServer",
      "FastCgiExternalServer /x -host localhost:9000",
      {"FastCgiExternalServer: not yet available in this version: remove it; for workers that something else starts, "
       "use mod_proxy_fcgi"}},
-    {"Config",
-     "FastCgiConfig -maxProcesses 5",
-     {"FastCgiConfig: not yet available in this version: remove it, and give every application a FastCgiServer line"}},
     {"Wrapper", "FastCgiWrapper On", {"FastCgiWrapper: not yet available"}},
     {"Suexec", "FastCgiSuexec On", {"FastCgiSuexec: not yet available"}},
     {"AccessChecker",
@@ -170,7 +169,50 @@ const Mistake mistakes[] = {
     {"QuoteWithoutItsEndButEscaped",
      on_pool("-initial-env 'A=x\\\\' -initial-env 'B=\\'"),
      {"a quote without its end"}},
+    // FastCgiConfig
+    {"ConfigEmpty", "FastCgiConfig", {"FastCgiConfig: its options are missing; accepted: -option [value] ..."}},
+    {"ConfigWithProgram", "FastCgiConfig @ROOT@/bin/hello", {"FastCgiConfig: ", "/bin/hello: there is no such option"}},
+    {"ConfigMisspelt",
+     "FastCgiConfig -maxProceses 5",
+     {"-maxProceses: there is no such option; did you mean -maxProcesses?"}},
+    {"ConfigUnknown",
+     "FastCgiConfig -frobnicate",
+     {"-frobnicate: there is no such option; accepted: ", "-killInterval, "}},
+    {"ConfigTwice", "FastCgiConfig -maxProcesses 5 -MAXPROCESSES 6", {"-MAXPROCESSES: given twice; accepted: once"}},
+    {"ConfigMaxZero", "FastCgiConfig -maxProcesses 0", {"-maxProcesses 0: out of range; accepted: 1 to 4096"}},
+    {"ConfigMaxTooMany", "FastCgiConfig -maxProcesses 4097", {"-maxProcesses 4097: out of range; accepted: 1 to 4096"}},
+    {"ConfigMinWord",
+     "FastCgiConfig -minProcesses few",
+     {"-minProcesses few: not a whole number; accepted: 0 to 4096"}},
+    {"ConfigClassZero",
+     "FastCgiConfig -maxClassProcesses 0",
+     {"-maxClassProcesses 0: out of range; accepted: 1 to 1024"}},
+    {"ConfigKillZero",
+     "FastCgiConfig -killInterval 0",
+     {"-killInterval 0: out of range; accepted: ", "from 100ms to 24h"}},
+    {"ConfigGainWord", "FastCgiConfig -gainValue half", {"-gainValue half: not a number in range; accepted: 0 to 1"}},
+    {"ConfigGainTail", "FastCgiConfig -gainValue 0.5x", {"-gainValue 0.5x: not a number in range"}},
+    {"ConfigGainTooHigh", "FastCgiConfig -gainValue 1.5", {"-gainValue 1.5: not a number in range; accepted: 0 to 1"}},
+    {"ConfigGainNan", "FastCgiConfig -gainValue nan", {"-gainValue nan: not a number in range"}},
+    {"ConfigThreshold",
+     "FastCgiConfig -singleThreshold 101",
+     {"-singleThreshold 101: out of range; accepted: 0 to 100"}},
+    {"ConfigThreshhold",
+     "FastCgiConfig -multiThreshhold -1",
+     {"-multiThreshhold -1: not a whole number; accepted: 0 to 100"}},
+    {"ConfigSlackZero", "FastCgiConfig -processSlack 0", {"-processSlack 0: out of range; accepted: 1 to 4096"}},
+    {"ConfigStartDelay", "FastCgiConfig -startDelay soon", {"-startDelay soon: not a time; accepted: "}},
+    {"ConfigUpdateInterval", "FastCgiConfig -updateInterval 0", {"-updateInterval 0: out of range; accepted: "}},
+    {"ConfigProcesses",
+     "FastCgiConfig -processes 4",
+     {"-processes: is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n"}},
+    {"ConfigMount",
+     "FastCgiConfig -mount /x",
+     {"-mount: is for one application: write it in that one's FastCgiServer line"}},
+    {"ConfigMissing", "FastCgiConfig -maxProcesses", {"-maxProcesses: its value is missing"}},
+    {"ConfigQuote", "FastCgiConfig -initial-env \"A=x", {"a quote without its end"}},
     // places
+    {"ConfigInLocation", "<Location />\nFastCgiConfig -maxProcesses 5\n</Location>", {"FastCgiConfig", "not allowed"}},
     {"PoolInLocation", "<Location />\nFastCgiServer @ROOT@/bin/hello\n</Location>", {"FastCgiServer", "not allowed"}},
     {"IpcFolderInHost",
      "<VirtualHost *:80>\nFastCgiIpcDir /tmp\n</VirtualHost>",
@@ -243,6 +285,22 @@ FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial
   const RunResult result = httpd.configtest();
   EXPECT_EQ(result.status, 0) << result.output;
   EXPECT_NE(result.output.find("Syntax OK"), std::string::npos) << result.output;
+}
+
+// Each option of mod_fastcgi's manual, its misspelt ones and its old name too; several lines, as there.
+TEST(Configuration, EveryGoodFormOfFastCgiConfigPasses) {
+  HttpdServer httpd({.config = R"(
+FastCgiConfig -appConnTimeout 0 -autoUpdate -flush -gainValue 0.5 -idle-timeout 30 -initial-env A=1 -initial-env PATH \
+  -init-start-delay 1 -killInterval 300 -listen-queue-depth 100 -maxClassProcesses 10 -maxProcesses 50 -min-server-life 30
+FastCgiConfig -minProcesses 5 -multiThreshold 50 -pass-header Authorization -priority 0 -processSlack 5 -restart \
+  -restart-delay 5 -singleThreshold 0 -startDelay 3 -updateInterval 300
+FCGIConfig -multiThreshhold 100 -singleThreshhold 0 -gainvalue 1 -KILLINTERVAL 100ms
+<VirtualHost *:81>
+  ServerName a.example
+  FastCgiConfig -maxProcesses 1 -max-requests 100 -request-timeout 30 -retries 0 -drain-timeout 5 -deploy roll -gainValue 0
+</VirtualHost>)"});
+  const RunResult result = httpd.configtest();
+  EXPECT_EQ(result.status, 0) << result.output;
 }
 
 TEST(Configuration, ALineMayHaveManyVariables) {

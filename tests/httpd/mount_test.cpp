@@ -289,13 +289,13 @@ TEST_F(Mount, ActionMayNameAMount) {
   EXPECT_EQ(where("/file.txt"), "app /action /file.txt");
 }
 
-TEST_F(Mount, AProgramWithoutAPoolIsRefusedAndNotSent) {
+TEST_F(Mount, AProgramWithoutAPoolOrExecCgiIsRefusedAndNotSent) {
   serve({"app", "stray"},
         pool("app", "-mount /app") +
             "Alias /stray @ROOT@/bin/stray\n<Location /stray>\nSetHandler fastcgi-script\n</Location>\n");
-  httpd_->expect_log("no FastCgiServer declares .*/bin/stray");
+  httpd_->expect_log("/bin/stray: no FastCgiServer declares it, and Options ExecCGI is off");
   const HttpResponse response = ask_for("/stray");
-  EXPECT_EQ(response.status, 500);
+  EXPECT_EQ(response.status, 403);
   EXPECT_EQ(response.body.find("ELF"), std::string::npos);
 }
 
