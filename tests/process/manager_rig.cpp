@@ -43,6 +43,11 @@ ManagerRig::ManagerRig()
       directory_view_(must(Mapping::map(directory_.get(), sizeof(Directory), Access::read_only))),
       load_view_(must(Mapping::map(load_.get(), sizeof(Load), Access::read_write))),
       claims_(std::make_unique<Claims>(directory(), load(), wake_one)) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+    throw std::runtime_error("socketpair");
+  orders_.reset(ends[0]);
+  managers_orders_.reset(ends[1]);
   start_manager();
 }
 
@@ -64,10 +69,10 @@ void ManagerRig::start_manager() {
   const Fd theirs(ends[1]);
   // Inherited: copies without CLOEXEC, as httpd gives them.
   std::vector<Fd> given;
-  for (const int fd : {theirs.get(), directory_.get(), load_.get(), nudge_.get()})
+  for (const int fd : {theirs.get(), directory_.get(), load_.get(), nudge_.get(), managers_orders_.get()})
     given.emplace_back(fcntl(fd, F_DUPFD, 30));
   std::vector<std::string> words = {product("cppfcgi-manager"), "--log-level", "info"};
-  const char* names[] = {"--control", "--directory", "--load", "--nudge"};
+  const char* names[] = {"--control", "--directory", "--load", "--nudge", "--orders"};
   for (std::size_t i = 0; i < given.size(); ++i) {
     words.emplace_back(names[i]);
     words.push_back(std::to_string(given[i].get()));
@@ -120,9 +125,11 @@ PoolConfig ManagerRig::pool(const Script& script, std::uint32_t processes) {
   return pool;
 }
 
-Message ManagerRig::configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs) {
+Message ManagerRig::configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs,
+                              const std::vector<PoolTemplate>& templates) {
   Message message{.number = ++number_, .text = {}, .descriptors = {}};
-  message.descriptors.push_back(must(text_to_memory(to_json({.socket_folder = socket_folder(), .pools = pools}))));
+  message.descriptors.push_back(
+      must(text_to_memory(to_json({.socket_folder = socket_folder(), .pools = pools, .templates = templates}))));
   message.descriptors.emplace_back(open((folder_ / "log").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
   for (const std::string& log : logs)
     message.descriptors.emplace_back(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));

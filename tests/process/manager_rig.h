@@ -35,10 +35,12 @@ class ManagerRig {
   pid_t manager() const { return manager_; }
   int control() const { return control_.get(); }
   void nudge() const;
+  int orders() const { return orders_.get(); }  // as httpd's children have it
 
   // ---- configurations ----
-  PoolConfig pool(const Script& script, std::uint32_t processes = 1);                                  // of actors
-  Message configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs = {});  // the answer
+  PoolConfig pool(const Script& script, std::uint32_t processes = 1);  // of actors
+  Message configure(const std::vector<PoolConfig>& pools, const std::vector<std::string>& logs = {},
+                    const std::vector<PoolTemplate>& templates = {});  // the answer
   void end_generation();  // nobody knows configurations before the latest any more
   std::uint64_t number() const { return number_; }
 
@@ -78,6 +80,8 @@ class ManagerRig {
   Fd directory_;
   Fd load_;
   Fd nudge_;
+  Fd orders_;
+  Fd managers_orders_;
   Fd control_;
   Mapping directory_view_;
   Mapping load_view_;

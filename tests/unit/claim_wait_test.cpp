@@ -186,5 +186,44 @@ TEST(ClaimWait, LosesNoClaimUnderManyThreads) {
   EXPECT_EQ(board.claims.in_flight(0, 1), 0U);
 }
 
+// A dynamic pool ends when unused, and its row goes to another: whoever looked it up before finds out.
+std::variant<HeldClaim, ClaimFailure> acquire_of(Board& board, std::uint64_t key, std::chrono::milliseconds timeout) {
+  return cppfcgi::acquire(board.claims, *board.load,
+                          {.pool = 0, .key = key, .pid = pid, .queue_limit = 10, .timeout = timeout});
+}
+
+TEST(Acquire, TakesNoWorkerOfAnotherPool) {
+  Board board(1);
+  EXPECT_TRUE(std::holds_alternative<HeldClaim>(acquire_of(board, 7, 0ms)));
+  EXPECT_EQ(failure(acquire_of(board, 8, 0ms)), ClaimFailure::pool_gone);
+  EXPECT_EQ(board.claims.in_flight(0, 1), 0U);
+}
+
+TEST(Acquire, BelievesNoBreakerOfAnotherPool) {
+  Board board(1);
+  board.directory->slots[0].state = SlotState{.generation = 1}.pack();
+  board.directory->pools[0].refuses_for = 5;
+  EXPECT_EQ(failure(acquire_of(board, 7, 1s)), ClaimFailure::breaker_open);
+  EXPECT_EQ(failure(acquire_of(board, 8, 1s)), ClaimFailure::pool_gone);
+}
+
+TEST(Acquire, WakesWhereThePoolEndsMeanwhile) {
+  Board board(1);
+  const auto held = board.acquire(0ms);
+  std::atomic<bool> is_over = false;
+  ClaimFailure how{};
+  std::thread waiter([&] {
+    how = failure(acquire_of(board, 7, 60s));
+    is_over = true;
+  });
+  EXPECT_TRUE(wait_until([&] { return board.claims.waiting(0) == 1; }));
+  board.directory->pools[0].key = 0;
+  board.claims.wake_waiting(0);
+  EXPECT_TRUE(wait_until([&] { return is_over.load(); }));
+  waiter.join();
+  EXPECT_EQ(how, ClaimFailure::pool_gone);
+  EXPECT_EQ(board.claims.waiting(0), 0U);
+}
+
 }  // namespace
 }  // namespace cppfcgi

@@ -41,7 +41,13 @@ Configuration everything() {
   pool.mount = "/app";
   pool.log = 3;
   pool.scope = "a.example:80";
-  return {.socket_folder = "/run/cppfcgi", .pools = {pool}};
+  pool.max_processes = 9;
+  pool.idle_process_timeout = 19ms;
+  PoolTemplate made{.pool = pool, .max_workers = 20, .min_workers = 0};
+  made.pool.program = "";
+  made.pool.name = " of a.example";
+  made.pool.scope = "dynamic";
+  return {.socket_folder = "/run/cppfcgi", .pools = {pool}, .templates = {made}};
 }
 
 std::string refusal(const std::string& json) {
@@ -214,6 +220,42 @@ TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {
 TEST(PoolConfig, GivesEachSlotASocketOfItsOwn) {
   EXPECT_EQ(socket_path("/run/x", 0xab, 0), "/run/x/00000000000000ab.0");
   EXPECT_EQ(socket_path("/run/x", ~0ULL, 1'023).size(), std::string("/run/x").size() + socket_name_bytes);
+}
+
+TEST(PoolTemplate, MakesPoolsThatDifferInTheirProgramAlone) {
+  const PoolTemplate made = everything().templates[0];
+  const PoolConfig a = made.for_program("/a");
+  EXPECT_EQ(a.program, "/a");
+  EXPECT_EQ(a.name, "/a of a.example");
+  EXPECT_EQ(a.environment, made.pool.environment);
+  EXPECT_NE(a.key(), made.for_program("/b").key());
+  EXPECT_EQ(made.for_program("/a\n\x01z").name, "/a??z of a.example");
+}
+
+TEST(PoolTemplate, KeyIsOfAllButTheLog) {
+  const PoolTemplate made = everything().templates[0];
+  PoolTemplate other = made;
+  other.pool.log = 7;
+  EXPECT_EQ(other.key(), made.key());
+  for (const auto& change : std::vector<std::function<void(PoolTemplate&)>>{
+           [](PoolTemplate& t) { t.max_workers = 3; }, [](PoolTemplate& t) { t.min_workers = 3; },
+           [](PoolTemplate& t) { t.pool.scope = "x"; }, [](PoolTemplate& t) { t.pool.environment = {}; }}) {
+    PoolTemplate changed = made;
+    change(changed);
+    EXPECT_NE(changed.key(), made.key());
+  }
+}
+
+TEST(PoolTemplate, RefusesWhatIsWrong) {
+  const auto with = [](const std::string& json) {
+    return refusal(R"({"socket_folder": "/x", "pools": [], "templates": )" + json + "}");
+  };
+  EXPECT_EQ(with("7"), "templates: is not a list of templates");
+  EXPECT_EQ(with("[7]"), "templates[0]: is not an object");
+  EXPECT_EQ(with("[{}]"), "templates[0].pool: is missing");
+  EXPECT_EQ(with(R"([{"pool": {"program": "/x"}}])"), "templates[0].pool.program: is not empty");
+  EXPECT_EQ(with(R"([{"pool": {}, "max_workers": 0}])"), "templates[0].max_workers: 0 is not in 1 … 4096");
+  EXPECT_EQ(with(R"([{"pool": {}, "colour": 0}])"), "templates[0].colour: is no member that is known");
 }
 
 }  // namespace
