@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -433,9 +432,10 @@ Result<Configuration> configuration_from_json(std::string_view text) {
 namespace {
 
 std::string key_path(const std::string& folder, std::uint64_t key) {
-  char name[1 + 16 + 1];
-  std::snprintf(name, sizeof name, "/%016llx", static_cast<unsigned long long>(key));
-  return folder + name;
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string path = folder + '/';
+  for (int shift = 60; shift >= 0; shift -= 4) path += digits[key >> shift & 15];
+  return path;
 }
 
 }  // namespace
