@@ -23,7 +23,7 @@ milliseconds time_left(Clock::time_point deadline) {
 // Waits while the socket is full of others' orders.
 Result<void> send_order(int orders, const Message& message, Clock::time_point deadline) {
   for (;;) {
-    const auto sent = send_message(orders, message);
+    auto sent = send_message(orders, message);
     if (sent || sent.error().code != EAGAIN) return sent;
     pollfd room{.fd = orders, .events = POLLOUT, .revents = 0};
     const milliseconds left = time_left(deadline);

@@ -37,7 +37,7 @@ Result<void> ClaimedWorker::begin() {
   const Clock::time_point order_end = Clock::now() + std::min<Clock::duration>(time_left(), longest_order);
   // Opened, it may be gone again before we look: where many applications take turns.
   for (int tries = 0; !pool && settings_.template_key != 0 && tries < most_orders; ++tries) {
-    const auto ordered = order_pool(child_.access.orders, {settings_.template_key, settings_.pool.program}, order_end);
+    auto ordered = order_pool(child_.access.orders, {settings_.template_key, settings_.pool.program}, order_end);
     if (!ordered) return ordered;
     pool = child_.claims.find_pool(settings_.key);
   }

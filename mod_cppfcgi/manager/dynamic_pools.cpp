@@ -67,8 +67,8 @@ void DynamicPools::configure(std::uint64_t number, const std::vector<PoolTemplat
     in_force.push_back(&known);
   }
   for (auto& [key, entry] : pools_) {
-    const auto makes_it = [&, wanted = key](const Template* known) {
-      return known->made.for_program(entry.program).key() == wanted;
+    const auto makes_it = [wanted = key, &program = entry.program](const Template* known) {
+      return known->made.for_program(program).key() == wanted;
     };
     const auto maker = std::find_if(in_force.begin(), in_force.end(), makes_it);
     if (maker == in_force.end()) {
@@ -80,7 +80,6 @@ void DynamicPools::configure(std::uint64_t number, const std::vector<PoolTemplat
     entry.min_workers = (*maker)->made.min_workers;
     entry.keeper->reconfigure((*maker)->made.for_program(entry.program), (*maker)->log);
   }
-  plan_looks();
 }
 
 void DynamicPools::adopt(std::vector<Board::Found>& left) {
@@ -100,7 +99,6 @@ void DynamicPools::adopt(std::vector<Board::Found>& left) {
       return true;
     });
   }
-  plan_looks();
 }
 
 void DynamicPools::begin() {
@@ -165,7 +163,6 @@ std::optional<Result<void>> DynamicPools::open(const Template& wanted, const Poo
   Entry& added = pools_.insert_or_assign(config.key(), std::move(entry)).first->second;
   around_.log.on(wanted.log).notice("pool {}: opened, since a request for it has come", config.name);
   added.keeper->begin();
-  plan_looks();
   return Result<void>();
 }
 
@@ -188,7 +185,6 @@ void DynamicPools::close(Entry& entry, const std::string& why) {
   around_.log.notice("pool {}: {}: ending it", entry.keeper->config().name, why);
   entry.is_closing = true;
   entry.keeper->remove();
-  plan_looks();
 }
 
 void DynamicPools::reopen(Entry& entry) {
@@ -196,7 +192,6 @@ void DynamicPools::reopen(Entry& entry) {
   if (!std::exchange(entry.is_closing, false)) return;
   around_.log.notice("pool {}: wanted again", entry.keeper->config().name);
   entry.keeper->restore();
-  plan_looks();
 }
 
 void DynamicPools::end_entries() {
@@ -215,7 +210,6 @@ DynamicPools::Pools::iterator DynamicPools::erase(Pools::iterator place) {
   const auto next = pools_.erase(place);
   // Who queued up in the last moment finds out that the row is free.
   around_.claims.wake_waiting(row);
-  plan_looks();
   return next;
 }
 
@@ -229,19 +223,25 @@ void DynamicPools::look(Time now) {
 }
 
 void DynamicPools::close_unused(Time now) {
+  plan_looks();
   if (!look_every_ || now < last_look_ + *look_every_) return;
   look(now);
-  for (bool has_closed = true; std::exchange(has_closed, false);) {
-    Entry* oldest = nullptr;
-    for (auto& [key, entry] : pools_) {
-      const bool is_due = !entry.is_ending() && now - entry.last_used >= entry.keeper->config().idle_process_timeout;
-      if (is_due && has_too_many(entry) && (!oldest || entry.last_used < oldest->last_used)) oldest = &entry;
-    }
-    if (oldest == nullptr) return;
-    close(*oldest, "no request has come for " + text_of(oldest->keeper->config().idle_process_timeout) +
-                       " (FastCgiConfig -killInterval)");
-    has_closed = true;
+  while (Entry* entry = longest_unused_that_may_end(now)) {
+    close(*entry, "no request has come for " + text_of(entry->keeper->config().idle_process_timeout) +
+                      " (FastCgiConfig -killInterval)");
   }
+}
+
+DynamicPools::Entry* DynamicPools::longest_unused_that_may_end(Time now) {
+  auto counts = lasting_workers();
+  Entry* found = nullptr;
+  for (auto& [key, entry] : pools_) {
+    const PoolConfig& config = entry.keeper->config();
+    const bool is_due = !entry.is_ending() && now - entry.last_used >= config.idle_process_timeout;
+    if (!is_due || counts[config.scope] <= entry.min_workers) continue;
+    if (found == nullptr || entry.last_used < found->last_used) found = &entry;
+  }
+  return found;
 }
 
 void DynamicPools::make_room(const std::string& scope, Time now) {
@@ -273,24 +273,21 @@ std::uint32_t DynamicPools::workers(const std::string& scope) const {
   return count;
 }
 
-std::uint32_t DynamicPools::lasting_workers(const std::string& scope) const {
-  std::uint32_t count = 0;
+// Of pools that do not end, by scope.
+std::map<std::string, std::uint32_t> DynamicPools::lasting_workers() const {
+  std::map<std::string, std::uint32_t> counts;
   for (const auto& [key, entry] : pools_) {
-    if (entry.keeper->config().scope == scope && !entry.is_ending())
-      count += std::max(entry.keeper->workers(), std::uint32_t{1});
+    if (!entry.is_ending()) counts[entry.keeper->config().scope] += std::max(entry.keeper->workers(), std::uint32_t{1});
   }
-  return count;
-}
-
-bool DynamicPools::has_too_many(const Entry& entry) const {
-  return lasting_workers(entry.keeper->config().scope) > entry.min_workers;
+  return counts;
 }
 
 // How often the counters of use are looked at: not at all while nothing could be closed.
 void DynamicPools::plan_looks() {
   look_every_.reset();
+  auto counts = lasting_workers();
   for (const auto& [key, entry] : pools_) {
-    if (entry.is_ending() || !has_too_many(entry)) continue;
+    if (entry.is_ending() || counts[entry.keeper->config().scope] <= entry.min_workers) continue;
     const Duration every = std::max(entry.keeper->config().idle_process_timeout / looks_in_patience, shortest_look);
     look_every_ = look_every_ ? std::min(*look_every_, every) : every;
   }

@@ -95,10 +95,10 @@ class DynamicPools {
   void look(Time now);
   void close_unused(Time now);
   void make_room(const std::string& scope, Time now);
+  Entry* longest_unused_that_may_end(Time now);
   Entry* longest_unused(const std::string& scope);
   std::uint32_t workers(const std::string& scope) const;
-  std::uint32_t lasting_workers(const std::string& scope) const;
-  bool has_too_many(const Entry& entry) const;
+  std::map<std::string, std::uint32_t> lasting_workers() const;
   void plan_looks();
 
   Surroundings around_;
