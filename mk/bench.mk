@@ -27,3 +27,15 @@ bench: dependencies-test ## compare with today's gateways: ROUNDS=5 SECONDS_PER=
 
 bench-short: ## the same in about a minute
 	@$(MAKE) --no-print-directory bench ROUNDS=1 SECONDS_PER=1
+
+# 200 clients on four slow workers, ours and others': see the head of tests/bench/overload/overload.cpp.
+OVERLOAD_SUPPORT := $(patsubst %,$(BUILD)/obj/tests/support/%.o,crowd peer process temp_folder)
+$(BUILD)/tests/bench/overload: $(call objects,tests/bench/overload) $(OVERLOAD_SUPPORT)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) $^ -lcurl -o $@
+
+.PHONY: bench-overload
+bench-overload: dependencies-test ## five times the load that a pool can serve, beside today's gateways: ROUNDS=3 SECONDS_PER=10
+	@$(MAKE) --no-print-directory products $(BUILD)/tests/bench/overload
+	CPPFCGI_BUILD=$(abspath $(BUILD)) HTTPD=$(call apxs_query,sbindir)/$(call apxs_query,progname) \
+	HTTPD_MODULES=$(call apxs_query,LIBEXECDIR) timeout 900 $(BUILD)/tests/bench/overload
