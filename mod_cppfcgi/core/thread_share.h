@@ -1,9 +1,9 @@
 // ThreadShare: which part of an httpd child's threads may wait for workers. httpd's children share no threads: one
 // whose threads all wait serves nothing else, not even a file on a connection that it has kept, whatever the other
-// children do. So the requests of one pool may wait here only while more of the child's threads are free than wait for
-// that pool already: one slow pool gets half of the threads at most, two get a third each, and some are always left.
-// Where the operator grants more than half of the whole server's threads, likewise in proportion. Any thread may call;
-// pure.
+// children do. So the requests of one pool may wait here only while they are less than three times as many as the
+// child's threads that are free of us: one slow pool gets three quarters of the threads at most, two get three sevenths
+// each, and one is left however many are slow. Where the operator grants more than that of the whole server's threads,
+// likewise in proportion. Any thread may call; pure.
 #pragma once
 
 #include <algorithm>
@@ -73,8 +73,10 @@ class ThreadShare {
   bool is_left(std::uint32_t waiting, std::uint32_t held, std::uint32_t granted) const {
     // A process of one thread has nobody to leave it to (prefork).
     if (threads_ <= 1 || granted >= threads_in_server_) return true;
-    const std::uint64_t ours = std::max(granted, threads_in_server_ / 2), others = threads_in_server_ - ours;
-    return waiting * others < (threads_ - std::min(held, threads_)) * ours;
+    if (held + 1 >= threads_) return false;
+    const std::uint64_t least = std::uint64_t{3} * threads_in_server_ / 4;
+    const std::uint64_t ours = std::max<std::uint64_t>(granted, least), others = threads_in_server_ - ours;
+    return waiting * others < (threads_ - held) * ours;
   }
 
   const std::uint32_t threads_;
