@@ -189,7 +189,7 @@ TEST(ClaimWait, LosesNoClaimUnderManyThreads) {
 // A dynamic pool ends when unused, and its row goes to another: whoever looked it up before finds out.
 std::variant<HeldClaim, ClaimFailure> acquire_of(Board& board, std::uint64_t key, std::chrono::milliseconds timeout) {
   return cppfcgi::acquire(board.claims, *board.load,
-                          {.pool = 0, .key = key, .pid = pid, .queue_limit = 10, .timeout = timeout});
+                          {.pool = 0, .key = key, .pid = pid, .queue_limit = [] { return 10U; }, .timeout = timeout});
 }
 
 TEST(Acquire, TakesNoWorkerOfAnotherPool) {
