@@ -297,6 +297,8 @@ std::uint32_t Claims::waiting_word(const Ticket&, std::int32_t pid) const {
   return low_word(Fate::waiting, static_cast<std::uint32_t>(pid));
 }
 
+bool Claims::is_first(const Ticket& ticket) const { return load_->pools[ticket.pool].head.load() == ticket.number; }
+
 std::optional<Claim> Claims::leave(const Ticket& ticket, std::int32_t pid) {
   PoolLoad& load = load_->pools[ticket.pool];
   std::uint64_t word = word_of(ticket.number, Fate::waiting, static_cast<std::uint32_t>(pid));

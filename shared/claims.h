@@ -64,6 +64,9 @@ class Claims {
   Shared<std::uint32_t>* futex(const Ticket& ticket) const;
   std::uint32_t waiting_word(const Ticket& ticket, std::int32_t pid) const;
 
+  // Whether nobody who waits has come before it.
+  bool is_first(const Ticket& ticket) const;
+
   // Leaves the queue. A claim that was granted meanwhile comes back: use or release it.
   std::optional<Claim> leave(const Ticket& ticket, std::int32_t pid);
 

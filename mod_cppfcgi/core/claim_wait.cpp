@@ -56,7 +56,9 @@ bool is_gone(const Claims& claims, const ClaimRequest& request) {
 std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const ClaimRequest& request,
                                                Clock::time_point deadline) {
   const ThreadShare::Waiting thread =
-      request.threads ? request.threads->wait(request.pool, request.threads_in_server) : ThreadShare::Waiting::any();
+      request.threads
+          ? request.threads->wait(request.pool, request.threads_in_server, request.waits_long && !request.waits_long())
+          : ThreadShare::Waiting::any();
   const auto queued = thread ? claims.enqueue(request.pool, request.pid, request.queue_limit()) : std::nullopt;
   if (!queued) {
     load.pools[request.pool].refused.fetch_add(1, std::memory_order_relaxed);
@@ -88,14 +90,12 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
       return ClaimFailure::timed_out;
     }
     const bool was_woken = wait_while(claims.futex(ticket), waiting, std::min(deadline, now + look_up_period));
-    // Whoever should have handed on what is free has not, or was killed before it could.
-    if (!was_woken) claims.dispatch(request.pool, request.pid);
+    if (was_woken) continue;
+    // Whoever should have handed on what is free has not, or was killed before it could; or before it nudged.
+    claims.dispatch(request.pool, request.pid);
+    if (claims.is_first(ticket) && Clock::now() < deadline) nudge_manager(request.nudge);
   }
 }
-
-}  // namespace
-
-namespace {
 
 std::variant<HeldClaim, ClaimFailure> claim_or_queue(Claims& claims, Load& load, const ClaimRequest& request) {
   if (const auto claim = claims.try_claim(request.pool, request.pid, request.failed)) {

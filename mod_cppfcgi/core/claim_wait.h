@@ -57,6 +57,7 @@ struct ClaimRequest {
   int nudge = -1;                                // eventfd: told when the queue begins
   ThreadShare* threads = nullptr;                // asked before it waits; nullptr: it may
   std::uint32_t threads_in_server = 0;           // that the pool's waiting requests may hold, for ThreadShare
+  std::function<bool()> waits_long = nullptr;    // likewise; nullptr: it does
   std::optional<Failed> failed{};                // who has just failed this request
   std::function<bool()> is_abandoned = nullptr;  // asked now and then while waiting: nobody wants the answer any more
 };

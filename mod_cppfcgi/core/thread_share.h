@@ -44,7 +44,7 @@ class ThreadShare {
   Held hold() { return Held(held_); }
 
   // A request of this pool wants to wait, and may if this is true; it counts until the object ends. `granted`: threads
-  // of the whole server that the pool's waiting requests may hold.
+  // of the whole server that the pool's waiting requests may hold. `is_short`: not for long, and so in any case.
   class Waiting {
    public:
     static Waiting any() { return {}; }
@@ -59,10 +59,10 @@ class ThreadShare {
     Counted held_;
     bool may_ = true;
   };
-  Waiting wait(std::uint32_t pool, std::uint32_t granted) {
+  Waiting wait(std::uint32_t pool, std::uint32_t granted, bool is_short = false) {
     Counted of_pool(waiting_[pool]);
     Counted held(held_);
-    if (!is_left(of_pool.before(), held.before(), granted)) return Waiting(Counted(), Counted(), false);
+    if (!is_short && !is_left(of_pool.before(), held.before(), granted)) return Waiting(Counted(), Counted(), false);
     return Waiting(std::move(of_pool), std::move(held), true);
   }
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::seconds longest_order{10};  // the manager may be about to be replaced
 constexpr int most_orders = 5;
+constexpr std::chrono::milliseconds long_wait{500};
 
 }  // namespace
 
@@ -26,6 +27,15 @@ std::uint32_t ClaimedWorker::queue_limit() const {
 
 std::uint32_t ClaimedWorker::thread_limit() const {
   return settings_.max_threads.value_or(std::max(child_.threads.threads_in_server() / 2, std::uint32_t{1}));
+}
+
+// Or for all that is known. Where the pool has room for more workers they are about to come.
+bool ClaimedWorker::waits_long() const {
+  const Claims::Capacity capacity = child_.claims.capacity(pool_);
+  if (capacity.ready < most_workers(settings_.pool) * capacity.of_one) return false;
+  const WaitingTime& time = child_.waiting_times[pool_];
+  return time.is_unknown(Clock::now(), long_wait) ||
+         time.expected(child_.claims.waiting(pool_), capacity.ready) >= long_wait;
 }
 
 std::uint32_t ClaimedWorker::retry_after() const {
@@ -60,6 +70,7 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
       .nudge = child_.access.nudge,
       .threads = &child_.threads,
       .threads_in_server = thread_limit(),
+      .waits_long = [this] { return waits_long(); },
       .failed = failed_,
       .is_abandoned = std::move(is_abandoned),
   };
@@ -115,9 +126,14 @@ void ClaimedWorker::leave() {
   claim_.release();
 }
 
+void ClaimedWorker::note_service() {
+  const Clock::time_point now = Clock::now();
+  child_.waiting_times[pool_].add(now - claimed_at_, now);
+}
+
 void ClaimedWorker::let_go(Conversation& conversation) {
   if (!claim_) return;
-  child_.waiting_times[pool_].add(Clock::now() - claimed_at_);
+  note_service();
   const bool is_kept = conversation.connection().is_blocking && conversation.exchange().is_reusable();
   Fd connection = std::move(conversation.connection().fd);
   if (is_kept) {
@@ -135,7 +151,7 @@ void ClaimedWorker::drop(Conversation* conversation) {
 
 void ClaimedWorker::leave_late(Conversation& conversation) {
   if (!claim_) return;
-  child_.waiting_times[pool_].add(Clock::now() - claimed_at_);
+  note_service();
   child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
 }
 

@@ -68,6 +68,8 @@ class ClaimedWorker {
  private:
   Clock::duration time_left();
   std::uint32_t thread_limit() const;
+  bool waits_long() const;
+  void note_service();
   std::uint32_t index() const;
   SlotState state() const;  // what the directory says of the slot now
 

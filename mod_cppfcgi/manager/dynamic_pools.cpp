@@ -78,6 +78,7 @@ void DynamicPools::configure(std::uint64_t number, const std::vector<PoolTemplat
     entry.removed_by.reset();
     if (std::exchange(entry.has_no_users, false)) entry.keeper->restore();
     entry.min_workers = (*maker)->made.min_workers;
+    entry.max_workers = (*maker)->made.max_workers;
     entry.keeper->reconfigure((*maker)->made.for_program(entry.program), (*maker)->log);
   }
 }
@@ -93,6 +94,7 @@ void DynamicPools::adopt(std::vector<Board::Found>& left) {
       if (config.key() != found.key) return false;
       Entry entry{.keeper = PoolKeeper::adopt(around_, found, &config, socket_folder_, known.log), .program = *program};
       entry.min_workers = known.made.min_workers;
+      entry.max_workers = known.made.max_workers;
       entry.last_used = clock_now();
       entry.uses = entry.keeper->uses();
       pools_.emplace(found.key, std::move(entry));
@@ -157,6 +159,7 @@ std::optional<Result<void>> DynamicPools::open(const Template& wanted, const Poo
   }
   Entry entry{.keeper = *std::move(keeper), .program = config.program};
   entry.min_workers = wanted.made.min_workers;
+  entry.max_workers = wanted.made.max_workers;
   entry.removed_by = wanted.removed_by;
   entry.last_used = now;
   entry.uses = entry.keeper->uses();
@@ -315,8 +318,23 @@ void DynamicPools::clear() {
   remove_links(socket_folder_);
 }
 
+// What lets each start workers, which all of a scope share.
+template <class Function>
+void DynamicPools::for_each_with_room(Function&& function) {
+  std::map<std::string, std::uint32_t> counts;
+  for (const auto& [key, entry] : pools_)
+    counts[entry.keeper->config().scope] += std::max(entry.keeper->workers(), std::uint32_t{1});
+  for (auto& [key, entry] : pools_) {
+    std::uint32_t& count = counts[entry.keeper->config().scope];
+    const std::uint32_t before = std::max(entry.keeper->workers(), std::uint32_t{1});
+    entry.keeper->set_room(entry.max_workers > count ? entry.max_workers - count : 0);
+    function(*entry.keeper);
+    count += std::max(entry.keeper->workers(), std::uint32_t{1}) - before;
+  }
+}
+
 void DynamicPools::turn() {
-  for (auto& [key, entry] : pools_) entry.keeper->turn();
+  for_each_with_room([](PoolKeeper& keeper) { keeper.turn(); });
   end_entries();
   if (is_ending_) return;
   const Time now = clock_now();
@@ -337,7 +355,7 @@ std::optional<Time> DynamicPools::next_deadline() const {
 }
 
 void DynamicPools::be_nudged() {
-  for (auto& [key, entry] : pools_) entry.keeper->be_nudged();
+  for_each_with_room([](PoolKeeper& keeper) { keeper.be_nudged(); });
 }
 
 bool DynamicPools::has_worker(pid_t pid) const {

@@ -70,6 +70,7 @@ class DynamicPools {
     std::unique_ptr<PoolKeeper> keeper;
     std::string program;
     std::uint32_t min_workers = 0;  // of its template
+    std::uint32_t max_workers = 0;  // likewise
     std::optional<std::uint64_t> removed_by;
     bool is_closing = false;    // nobody used it
     bool has_no_users = false;  // nobody can know it any more
@@ -94,6 +95,8 @@ class DynamicPools {
   Pools::iterator erase(Pools::iterator place);
   void look(Time now);
   void close_unused(Time now);
+  template <class Function>
+  void for_each_with_room(Function&& function);
   void make_room(const std::string& scope, Time now);
   Entry* longest_unused_that_may_end(Time now);
   Entry* longest_unused(const std::string& scope);

@@ -227,7 +227,8 @@ void PoolKeeper::look_at_load(Time now) {
   std::vector<SlotState> slots;
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) slots.push_back(pool_.state(slot));
   Demand demand = gauge_.read(slots);
-  if (demand.waiting > 0 && pool_.target() < config_.max_processes) demand.may_grow = guard_.shortage(now).empty();
+  if (demand.waiting > 0 && pool_.target() < config_.max_processes)
+    demand.room = guard_.shortage(now).empty() ? room_ : 0;
   const std::uint32_t before = pool_.target();
   handle({.what = Happened::looked, .demand = demand});
   report_scaling(before, demand, now);
@@ -243,8 +244,11 @@ void PoolKeeper::report_scaling(std::uint32_t before, const Demand& demand, Time
               text_of(config_.idle_process_timeout), target);
   if (!pool_.is_held_back() || (held_back_ && now - *held_back_ < tell_again_after)) return;
   held_back_ = now;
-  log_.warn("pool {}: {} requests wait, and {} workers are not enough, but {}: no more are started (-scale-guard)",
-            config_.name, demand.waiting, target, guard_.shortage(now));
+  const std::string why = room_ == 0
+                              ? "as many workers of dynamic applications live as may (FastCgiConfig -maxProcesses)"
+                              : guard_.shortage(now) + ": no more are started (-scale-guard)";
+  log_.warn("pool {}: {} requests wait, and {} workers are not enough, but {}", config_.name, demand.waiting, target,
+            why);
 }
 
 void PoolKeeper::look_after_workers(Time now) {

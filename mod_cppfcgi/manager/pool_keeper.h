@@ -80,7 +80,9 @@ class PoolKeeper {
   std::uint32_t row() const { return rows_.pool; }
   std::uint64_t uses() const;  // requests that have looked it up
   bool has_waiting() const { return around_.claims.waiting(rows_.pool) > 0; }
-  bool is_in_use() const;         // somebody waits, or has a worker
+  bool is_in_use() const;  // somebody waits, or has a worker
+  // No more than so many workers beyond those that it has, whatever the demand.
+  void set_room(std::uint32_t room) { room_ = room; }
   std::uint32_t workers() const;  // processes, whatever they do
 
  private:
@@ -152,6 +154,7 @@ class PoolKeeper {
   Pool pool_;
   std::deque<Event> events_;  // of those that came while one was at work
   bool is_handling_ = false;
+  std::uint32_t room_ = ~0U;
   ProgramFile program_;
   Vigil vigil_;
   LoadGauge gauge_;

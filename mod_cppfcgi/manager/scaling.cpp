@@ -41,11 +41,11 @@ void Scaling::look(const Demand& demand, const Crew& crew, Time now) {
   const std::uint32_t more = growth(demand, crew, now);
   watch_queue(demand.waiting, now);
   if (more == 0) return;
-  if (!demand.may_grow && target_ > 0) {
+  if (demand.room == 0 && target_ > 0) {
     is_held_back_ = true;
     return;
   }
-  raise(target_ + (demand.may_grow ? more : 1), now);
+  raise(target_ + std::min(more, std::max(demand.room, 1U)), now);
 }
 
 // How many workers more would be of use.

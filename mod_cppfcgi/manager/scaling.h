@@ -22,7 +22,7 @@ struct Demand {
   std::uint32_t waiting = 0;          // requests
   std::uint32_t needed = 0;           // workers that have had work since the last look
   std::optional<std::uint32_t> idle;  // the last slot whose worker is ready and has nothing to do
-  bool may_grow = true;               // the machine has room for workers beyond the first
+  std::uint32_t room = ~0U;           // for so many workers more, beyond the first
   friend bool operator==(const Demand&, const Demand&) = default;
 };
 

@@ -191,16 +191,18 @@ class Waiting {
   std::vector<std::unique_ptr<HttpConnection>> clients_;
 };
 
-TEST(Queue, HasTenPlacesForEachRequestThatThePoolTakesAtOnce) {
-  ScriptedServer server("-processes 1");
-  server.expect_log("10 requests wait already");
+TEST(Queue, OfAFewWorkersHas64Places) {
+  ScriptedServer server("-processes 1 -max-threads 256",
+                        {.mpm_tuning = "StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 256\nMinSpareThreads 1\n"
+                                       "MaxSpareThreads 256"});
+  server.expect_log("64 requests wait already");
   Waiting waiting(server);
   waiting.occupy_worker();
-  waiting.fill_queue(10);
+  waiting.fill_queue(64);
   const HttpResponse refused = server.ask_for(answer("never"));
   EXPECT_EQ(refused.status, 503);
   EXPECT_EQ(refused.header("Retry-After"), "1");
-  EXPECT_EQ(waiting.let_go(), 11U);
+  EXPECT_EQ(waiting.let_go(), 65U);
 }
 
 TEST(Queue, OfNoPlacesLetsNobodyWait) {
@@ -245,6 +247,9 @@ TEST(Queue, LeavesAThreadOfEachProcessAlone) {
   server.write("htdocs/file.txt", "a file\n");
   Waiting waiting(server);
   waiting.occupy_worker();
+  // Those who wait count as waiting long once no request has ended for half a second.
+  const Deadline long_wait(Milliseconds(600));
+  EXPECT_TRUE(wait_until([&] { return long_wait.has_passed(); }, Milliseconds(10'000)));
   waiting.fill_queue(6);
   EXPECT_EQ(server.ask_for(answer("never")).status, 503);
   EXPECT_EQ(get(server.port(), "/file.txt").body, "a file\n");
@@ -327,7 +332,8 @@ TEST(Down, AProgramThatEndsBeforeItIsReadyIsNotWaitedFor) {
 }
 
 TEST(Down, WorkersThatSomebodyEndsAreReplacedWhileItsClientsWait) {
-  ScriptedServer server("-processes 4");
+  // A request may meet several that are about to end.
+  ScriptedServer server("-processes 4 -retries 10");
   server.allow_log("pool ");
   for (int round = 0; round < 3; ++round) {
     for (const pid_t pid : server.workers()) ::kill(pid, SIGKILL);

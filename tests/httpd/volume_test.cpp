@@ -63,8 +63,10 @@ TEST_F(Gibibyte, OfBodyLeavesMemoryFlat) {
 
 TEST(Load, TenThousandRequestsOn64ConnectionsGetTheirOwnAnswers) {
   // Where all threads of a child are busy, httpd closes kept connections: there is a thread for each.
-  ScriptedServer server("-processes 4 -queue 64 -max-threads 128",
-                        {.mpm_tuning = "StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 128"});
+  ScriptedServer server(
+      "-processes 4 -queue 64 -max-threads 128",
+      {.mpm_tuning =
+           "StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 128\nMinSpareThreads 1\nMaxSpareThreads 128"});
   const Script script = Script().read().out("Content-Type: text/plain\n\n").nonce().end_of_out().end();
   std::size_t opened = 0;
   run_load({.count = 10'000,

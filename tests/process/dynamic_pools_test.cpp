@@ -48,8 +48,9 @@ class DynamicPoolsTest : public testing::Test {
   std::variant<HeldClaim, ClaimFailure> claim(const PoolConfig& wanted, Milliseconds within = 10s) {
     const auto row = rig_.row(wanted);
     if (!row) return ClaimFailure::pool_gone;
-    return acquire(rig_.claims(), rig_.load(),
-                   {.pool = *row, .key = wanted.key(), .pid = getpid(), .queue_limit = 100, .timeout = within});
+    return acquire(
+        rig_.claims(), rig_.load(),
+        {.pool = *row, .key = wanted.key(), .pid = getpid(), .queue_limit = [] { return 100U; }, .timeout = within});
   }
 
   ManagerRig rig_;
@@ -200,7 +201,7 @@ TEST_F(DynamicPoolsTest, WhoComesWhileItEndsIsServed) {
   ASSERT_TRUE(row);
   auto waiting = std::async(std::launch::async, [&] {
     const ClaimRequest wanted{
-        .pool = *row, .key = pool(app).key(), .pid = getpid(), .queue_limit = 100, .timeout = 10s};
+        .pool = *row, .key = pool(app).key(), .pid = getpid(), .queue_limit = [] { return 100U; }, .timeout = 10s};
     return std::holds_alternative<HeldClaim>(acquire(rig_.claims(), rig_.load(), wanted));
   });
   ASSERT_TRUE(

@@ -114,6 +114,17 @@ TEST(ClaimWait, NudgesTheManagerOncePerQueue) {
   EXPECT_EQ(board.nudges(), 1U);
 }
 
+// Who should have nudged it may have been killed before.
+TEST(ClaimWait, NudgesTheManagerAgainAsLongAsItIsTheFirst) {
+  Board board(1);
+  const auto held = board.acquire(0ms);
+  std::thread first([&] { board.acquire(1'000ms); });
+  EXPECT_TRUE(wait_until([&] { return board.claims.waiting(0) == 1; }));
+  std::uint64_t nudges = 0;
+  EXPECT_TRUE(wait_until([&] { return (nudges += board.nudges()) >= 2; }));
+  first.join();
+}
+
 // The manager looks at the queue before it looks at the worker's end, and so may others.
 TEST(ClaimWait, TakesNoClaimOnTheGoneFromOneWhoDoesNotKnowYet) {
   Board board(1);

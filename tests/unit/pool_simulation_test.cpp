@@ -94,7 +94,7 @@ class Simulation {
   // What load says may be anything.
   void look(Time when) {
     bench_.now = when;
-    Demand demand{.waiting = chance(0.3) ? pick(100) : 0, .needed = pick(10), .may_grow = chance(0.9)};
+    Demand demand{.waiting = chance(0.3) ? pick(100) : 0, .needed = pick(10), .room = chance(0.9) ? pick(50) : 0};
     if (chance(0.8)) demand.idle = pick(bench_.pool.slot_count());
     meet(bench_.on({.what = Happened::looked, .demand = demand}));
   }

@@ -124,17 +124,17 @@ TEST(Scaling, WantsNoMoreWhereThoseThatItWantsAreNotThere) {
 TEST(Scaling, WantsOneFromNothing) {
   Pace pace({.least = 0, .most = 40});
   EXPECT_EQ(pace.scaling.target(), 0u);
-  pace.scaling.look({.waiting = 20, .may_grow = false}, {.is_backing_off = true}, pace.now);
+  pace.scaling.look({.waiting = 20, .room = 0}, {.is_backing_off = true}, pace.now);
   EXPECT_EQ(pace.scaling.target(), 1u) << "the first comes whatever the machine has";
   EXPECT_FALSE(pace.scaling.is_held_back());
 }
 
 TEST(Scaling, IsHeldBackByTheMachine) {
   Pace pace;
-  EXPECT_EQ(pace.look({.waiting = 20, .may_grow = false}), 1u);
+  EXPECT_EQ(pace.look({.waiting = 20, .room = 0}), 1u);
   EXPECT_TRUE(pace.scaling.is_held_back());
   pace.now += 10ms;
-  EXPECT_EQ(pace.look({.waiting = 0, .may_grow = false}), 1u);
+  EXPECT_EQ(pace.look({.waiting = 0, .room = 0}), 1u);
   EXPECT_FALSE(pace.scaling.is_held_back());
 }
 

@@ -11,13 +11,13 @@ using namespace std::chrono_literals;
 TEST(WaitingTime, IsASecondWhereNothingIsKnown) {
   WaitingTime time;
   EXPECT_EQ(time.seconds(1000, 4), 1U);
-  time.add(10s);
+  time.add(10s, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(1000, 0), 1U) << "no worker is ready";
 }
 
 TEST(WaitingTime, IsWhatTheQueueTakesWithTheWorkersThereAre) {
   WaitingTime time;
-  time.add(2s);
+  time.add(2s, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(0, 4), 1U);
   EXPECT_EQ(time.seconds(39, 4), 20U);
   EXPECT_EQ(time.seconds(40, 4), 21U) << "in whole seconds, none too few";
@@ -25,15 +25,15 @@ TEST(WaitingTime, IsWhatTheQueueTakesWithTheWorkersThereAre) {
 
 TEST(WaitingTime, FollowsTheLastRequests) {
   WaitingTime time;
-  for (int i = 0; i < 100; ++i) time.add(100ms);
+  for (int i = 0; i < 100; ++i) time.add(100ms, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(39, 4), 1U);
-  for (int i = 0; i < 100; ++i) time.add(2s);
+  for (int i = 0; i < 100; ++i) time.add(2s, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(39, 4), 20U);
 }
 
 TEST(WaitingTime, SendsNobodyAwayForLong) {
   WaitingTime time;
-  time.add(1h);
+  time.add(1h, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(1024, 1), 60U);
 }
 
