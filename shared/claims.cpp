@@ -88,6 +88,12 @@ void heal(PoolLoad& load) {
   if (tail - head > max_waiting) load.head.compare_exchange_strong(head, tail);
 }
 
+bool has_failed(const Failed& failed, std::uint32_t slot, std::uint32_t generation) {
+  const bool is_of_it =
+      slot == failed.slot || (failed.period > 0 && slot % failed.period == failed.slot % failed.period);
+  return is_of_it && (!failed.is_gone || failed.generation == generation);
+}
+
 WaiterCell& waiter(PoolLoad& load, std::uint32_t ticket) { return load.waiters[ticket % max_waiting]; }
 
 // Whose waiter has left, or has its claim. A ticket that is drawn and not yet written has one.
@@ -149,7 +155,7 @@ std::optional<std::uint32_t> Claims::least_busy(const Span& slots, const std::op
   for (std::uint32_t slot = slots.first; slot < slots.first + slots.count && (!best || least > 0); ++slot) {
     const SlotState worker = SlotState::unpack(directory_->slots[slot].state.load());
     if (worker.phase != Phase::ready) continue;
-    if (failed && failed->slot == slot && (!failed->is_gone || failed->generation == worker.generation)) continue;
+    if (failed && has_failed(*failed, slot, worker.generation)) continue;
     const std::uint32_t capacity = usable_capacity(worker);
     const std::uint32_t busy = busy_cells(load_->slots[slot], capacity);
     if (busy < capacity && (!best || busy < least) && !is_late(slot, worker.generation)) {

@@ -31,6 +31,8 @@ struct Failed {
   std::uint32_t generation = 0;
   bool is_gone =
       false;  // its process has ended, though the directory may not say so yet: this generation is none at all
+  std::uint32_t period =
+      0;  // slots that lie so far apart are of one endpoint, and have failed with it; 0: only this one
 };
 
 using WakeFutex = void (*)(Shared<std::uint32_t>* word);  // wakes one waiter

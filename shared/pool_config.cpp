@@ -202,6 +202,9 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   members.text("mount", pool.mount);
   members.number("log", pool.log, 0, max_pools);
   members.text("scope", pool.scope);
+  members.text("listen", pool.listen);
+  members.texts("endpoints", pool.endpoints);
+  members.number("max_connections", pool.max_connections, 1, max_endpoint_connections);
   members.refuse_others();
   if (kind == Of::a_template && !pool.program.empty()) members.fail("program", "is not empty");
   if (kind == Of::program && !pool.program.starts_with('/'))
@@ -211,6 +214,9 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   if (pool.max_processes < pool.processes)
     members.fail("max_processes", std::to_string(pool.max_processes) + " is below processes, which is " +
                                       std::to_string(pool.processes));
+  if (pool.endpoints.size() > max_endpoints)
+    members.fail("endpoints", "are more than " + std::to_string(max_endpoints));
+  if (pool.is_external() && !pool.listen.empty()) members.fail("listen", "is not for a pool with endpoints");
   for (const std::string& variable : pool.environment) {
     const std::size_t equals = variable.find('=');
     if (equals == 0 || equals == std::string::npos)
@@ -283,6 +289,11 @@ std::uint64_t PoolConfig::key() const {
   hash.add(arguments);
   hash.add(scope);
   hash.add(std::uint64_t{max_processes});
+  if (!listen.empty()) hash.add(listen);
+  if (is_external()) {
+    hash.add(endpoints);
+    hash.add(std::uint64_t{max_connections});
+  }
   return hash.value();
 }
 
@@ -351,7 +362,10 @@ Json to_values(const std::vector<PoolConfig>& all) {
                      {"deploy_check", to_value(pool.deploy_check)},
                      {"mount", to_value(pool.mount)},
                      {"log", pool.log},
-                     {"scope", to_value(pool.scope)}});
+                     {"scope", to_value(pool.scope)},
+                     {"listen", to_value(pool.listen)},
+                     {"endpoints", list(pool.endpoints)},
+                     {"max_connections", pool.max_connections}});
     if (pool.umask) pools.back()["umask"] = *pool.umask;
   }
   return pools;
@@ -420,7 +434,7 @@ Result<Configuration> configuration_from_json(std::string_view text) {
                  "is longer than " + std::to_string(max_socket_path_bytes - socket_name_bytes) + " bytes");
   }
   std::size_t slots = 0;
-  for (const PoolConfig& pool : configuration.pools) slots += pool.max_processes;
+  for (const PoolConfig& pool : configuration.pools) slots += pool.slot_count();
   if (configuration.pools.size() > max_pools) members.fail("pools", "are more than " + std::to_string(max_pools));
   if (slots > max_workers)
     members.fail("pools", "have more than " + std::to_string(max_workers) + " processes together");
@@ -429,6 +443,25 @@ Result<Configuration> configuration_from_json(std::string_view text) {
   return configuration;
 }
 
+std::uint32_t PoolConfig::slot_count() const {
+  if (!is_external()) return max_processes;
+  return static_cast<std::uint32_t>(endpoints.size()) * slots_of_endpoint(*this);
+}
+
+std::uint32_t slots_of_endpoint(const PoolConfig& pool) {
+  return (pool.max_connections + max_capacity - 1) / max_capacity;
+}
+
+std::uint32_t capacity_of_slot(const PoolConfig& pool, std::uint32_t index) {
+  const std::uint32_t slots = slots_of_endpoint(pool);
+  const auto place = index / static_cast<std::uint32_t>(pool.endpoints.size());
+  return pool.max_connections / slots + (place < pool.max_connections % slots ? 1 : 0);
+}
+
+std::string slot_address(const PoolConfig& pool, const std::string& folder, std::uint64_t key, std::uint32_t index) {
+  if (pool.is_external()) return pool.endpoints[index % pool.endpoints.size()];
+  return pool.listen.empty() ? socket_path(folder, key, index) : pool.listen;
+}
 namespace {
 
 std::string key_path(const std::string& folder, std::uint64_t key) {

@@ -54,6 +54,18 @@ struct PoolConfig {
   std::string mount;      // where the application stands, for deploy_check: "" or "/prefix"
   std::uint32_t log = 0;  // where its lines go: 0 is the manager's own log, n the n-th of those sent along
   std::string scope;      // who shares it: "" for the whole server, else the virtual host's name and port
+  // Where its workers all listen, on one socket (-port, -socket): an Address. "": each on one of its own.
+  std::string listen;
+  // An external application: where it listens; nobody starts its workers. Addresses, or what could not be resolved.
+  // Empty: it is none.
+  std::vector<std::string> endpoints;
+  std::uint32_t max_connections = 256;  // to each of them
+
+  bool is_external() const { return !endpoints.empty(); }
+  // Each worker has a socket of its own, so that one knows who had a request.
+  bool has_own_sockets() const { return endpoints.empty() && listen.empty(); }
+  // What it takes of the rows for workers.
+  std::uint32_t slot_count() const;
 
   // Identity: program, arguments, scope and the most workers. Two configurations with the same key are the same pool,
   // over a restart too. Never 0.
@@ -85,6 +97,16 @@ struct Configuration {
 // Error: what in the text is wrong, with the member's path ("pools[1].priority: 20 is not in 0 … 19").
 std::string to_json(const Configuration& configuration);
 Result<Configuration> configuration_from_json(std::string_view text);
+
+// An endpoint's connections fill several slots. They lie interleaved: slot i belongs to endpoint i modulo their number,
+// so that who takes the least busy slot, the lowest first, takes them in turn.
+std::uint32_t slots_of_endpoint(const PoolConfig& pool);
+std::uint32_t capacity_of_slot(const PoolConfig& pool, std::uint32_t index);
+inline constexpr std::uint32_t max_endpoints = 64;
+inline constexpr std::uint32_t max_endpoint_connections = 4'096;
+
+// Where a connection to slot `index` of a pool goes: an Address.
+std::string slot_address(const PoolConfig& pool, const std::string& folder, std::uint64_t key, std::uint32_t index);
 
 // Where slot `index` (0 … max_processes) of a pool listens: "<folder>/<16 hex digits>.<index>".
 std::string socket_path(const std::string& folder, std::uint64_t key, std::uint32_t index);

@@ -1,19 +1,23 @@
 #include "mod_cppfcgi/core/connections.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+
+#include "shared/address.h"
 
 namespace cppfcgi {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::int64_t longest_poll_ms = 60'000;
 constexpr std::uint64_t free_place = 0;
 constexpr std::uint64_t busy_place = ~std::uint64_t{0};
 
@@ -22,7 +26,7 @@ std::uint64_t worker_word(std::uint32_t slot, std::uint32_t generation) {
 }
 
 // The listen queue is full. Only a blocking connect can wait for room in it.
-int connect_blocking(int fd, const sockaddr_un& address, socklen_t bytes, Clock::time_point deadline) {
+int connect_blocking(int fd, const Address& address, Clock::time_point deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - Clock::now()).count();
   if (left <= 0) return EAGAIN;
   const timeval timeout{.tv_sec = left / 1'000'000, .tv_usec = left % 1'000'000};
@@ -31,26 +35,42 @@ int connect_blocking(int fd, const sockaddr_un& address, socklen_t bytes, Clock:
   if (::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) return errno;
   int connected = -1;
   do {
-    connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), bytes);
+    connected = ::connect(fd, address.get(), address.size());
   } while (connected != 0 && errno == EINTR && Clock::now() < deadline);
   const int code = connected == 0 ? 0 : errno;
   if (::fcntl(fd, F_SETFL, flags) != 0 && code == 0) return errno;
   return code;
 }
 
+// TCP's way: its outcome comes later.
+int await_connection(int fd, Clock::time_point deadline) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (left <= 0) return ETIMEDOUT;
+    pollfd connecting{.fd = fd, .events = POLLOUT, .revents = 0};
+    const int ready = ::poll(&connecting, 1, static_cast<int>(std::min<std::int64_t>(left, longest_poll_ms)));
+    if (ready < 0 && errno != EINTR) return errno;
+    if (ready <= 0) continue;
+    int code = 0;
+    socklen_t bytes = sizeof code;
+    return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &bytes) == 0 ? code : errno;
+  }
+}
+
 }  // namespace
 
-Result<Fd> connect_to_worker(const std::string& path, Clock::time_point deadline) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) return posix_error("connect " + path, ENAMETOOLONG);
-  std::copy(path.begin(), path.end(), address.sun_path);
-  const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
-  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Result<Fd> connect_to_worker(const std::string& text, Clock::time_point deadline) {
+  const auto address = Address::from(text);
+  if (!address) return posix_error("connect " + text, text.starts_with('/') ? ENAMETOOLONG : EADDRNOTAVAIL);
+  Fd fd(::socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return posix_error("socket", errno);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), bytes) == 0) return fd;
+  const int on = 1;
+  if (!address->is_path()) ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (::connect(fd.get(), address->get(), address->size()) == 0) return fd;
   int code = errno;
-  if (code == EAGAIN) code = connect_blocking(fd.get(), address, bytes, deadline);
-  if (code != 0) return posix_error("connect " + path, code);
+  if (code == EAGAIN) code = connect_blocking(fd.get(), *address, deadline);
+  if (code == EINPROGRESS) code = await_connection(fd.get(), deadline);
+  if (code != 0) return posix_error("connect " + text, code);
   return fd;
 }
 

@@ -14,9 +14,9 @@
 
 namespace cppfcgi {
 
-// A non-blocking connection to the worker that listens at `path`. Waits for room in its listen queue until the deadline
-// (EAGAIN).
-Result<Fd> connect_to_worker(const std::string& path, std::chrono::steady_clock::time_point deadline);
+// A non-blocking connection to whoever listens at this Address. Waits for room in its listen queue, or for another host
+// to answer, until the deadline (EAGAIN, ETIMEDOUT).
+Result<Fd> connect_to_worker(const std::string& address, std::chrono::steady_clock::time_point deadline);
 
 class Connections {
  public:

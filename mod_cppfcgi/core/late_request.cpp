@@ -16,10 +16,12 @@ LateRequest::LateRequest(HeldClaim claim, Conversation& conversation, int nudge)
   connection_ = std::move(conversation.connection());
 }
 
-LateRequest LateRequest::abandoned(HeldClaim claim, Conversation& conversation, int nudge, Clock::time_point end) {
+LateRequest LateRequest::abandoned(HeldClaim claim, Conversation& conversation, int nudge, Clock::time_point end,
+                                   AtEnd at_end) {
   LateRequest request(std::move(claim), std::move(conversation.exchange()), nudge);
   request.connection_ = std::move(conversation.connection());
   request.end_ = end;
+  request.at_end_ = at_end;
   return request;
 }
 
@@ -30,7 +32,7 @@ void LateRequest::mark(Clock::time_point now) {
 }
 
 bool LateRequest::settle(Clock::time_point now) {
-  const bool has_ended = swallow(connection_, exchange_);
+  const bool has_ended = swallow(connection_, exchange_) || (at_end_ == AtEnd::let_go && now >= end_);
   if (!has_ended && !since_ && now >= end_) mark(now);
   if (!has_ended && (!since_ || now - *since_ < patience)) return false;
   // The connection first: a worker that is claimed next finds none of ours that is half dead.

@@ -25,8 +25,11 @@ class LateRequest {
 
   // Marks, nudges and tells. Takes the conversation's connection away. Does not block.
   LateRequest(HeldClaim claim, Conversation& conversation, int nudge);
-  // The client is gone, and FCGI_ABORT_REQUEST has been sent; its time is over at `end`.
-  static LateRequest abandoned(HeldClaim claim, Conversation& conversation, int nudge, Clock::time_point end);
+  // The client is gone, and FCGI_ABORT_REQUEST has been sent; its time is over at `end`. Where nobody can end who has
+  // it, the claim goes back then, and the connection is closed.
+  enum class AtEnd { mark, let_go };
+  static LateRequest abandoned(HeldClaim claim, Conversation& conversation, int nudge, Clock::time_point end,
+                               AtEnd at_end = AtEnd::mark);
 
   // Looks once. True: it is settled, either way, and the claim has gone back.
   bool settle(Clock::time_point now);
@@ -39,7 +42,8 @@ class LateRequest {
   Connection connection_;
   Exchange exchange_;
   int nudge_;
-  Clock::time_point end_{};                 // of its time, where it is abandoned
+  Clock::time_point end_{};  // of its time, where it is abandoned
+  AtEnd at_end_ = AtEnd::mark;
   std::optional<Clock::time_point> since_;  // when it was marked
 };
 

@@ -16,6 +16,22 @@ namespace {
 constexpr std::chrono::seconds longest_order{10};  // the manager may be about to be replaced
 constexpr int most_orders = 5;
 constexpr std::chrono::milliseconds long_wait{500};
+constexpr std::chrono::seconds other_hosts_answer{3};  // at most: longer than it takes to repeat a lost packet
+
+// The peer's fault, and not a shortage of our own or a full listen queue.
+bool is_unreachable(int code) {
+  switch (code) {
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EINTR:
+      return false;
+    default:
+      return true;
+  }
+}
 
 }  // namespace
 
@@ -81,7 +97,7 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
   pid_ = child_.access.directory->slots[claim_->slot].pid.load(std::memory_order_relaxed);
   generation_ = claim_->worker.generation;
   // Under suspicion it matters who dies of a request: a dead worker's successor takes it from the socket.
-  if (child_.poisons.has_any() && !is_living(pid_)) {
+  if (is_known() && child_.poisons.has_any() && !is_living(pid_)) {
     ++generation_;
     pid_ = 0;
   }
@@ -91,10 +107,10 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
   return std::nullopt;
 }
 
-Result<Connection> ClaimedWorker::connect(std::string& opening) {
+Result<Connection> ClaimedWorker::connect(std::string& opening, bool is_repeatable) {
   const Claim& claim = *claim_;
   set_keep_connection(opening, is_kept());
-  while (is_kept() && !wants_fresh_) {
+  while (is_kept() && !wants_fresh_ && (is_known() || is_repeatable)) {
     Connection kept{
         .fd = child_.connections.take(claim.slot, claim.worker.generation), .is_blocking = true, .was_kept = true};
     if (!kept.fd) break;
@@ -102,11 +118,12 @@ Result<Connection> ClaimedWorker::connect(std::string& opening) {
     // sent.
     if (is_quiet(kept)) return kept;
   }
-  const std::string path = socket_path(child_.access.socket_folder, settings_.key, index());
-  auto fd = connect_to_worker(path, std::min(Clock::now() + time_left(), end_));
+  const std::string address = slot_address(settings_.pool, child_.access.socket_folder, settings_.key, index());
+  Clock::time_point deadline = std::min(Clock::now() + time_left(), end_);
+  if (!address.starts_with('/')) deadline = std::min(deadline, Clock::now() + other_hosts_answer);
+  auto fd = connect_to_worker(address, deadline);
   if (!fd) {
-    // The manager has died, and so has this worker since: until the next manager sees it, nobody else shall come here.
-    if (!is_living(pid_)) claim_.mark_late();
+    note_unreachable(fd.error().code);
     return fd.error();
   }
   Connection connection{.fd = *std::move(fd)};
@@ -116,13 +133,28 @@ Result<Connection> ClaimedWorker::connect(std::string& opening) {
   return connection;
 }
 
+// Until the manager has seen to it, nobody else shall come here. Of a worker that is what happens where the manager has
+// died, and it has since; an endpoint is set aside and probed.
+void ClaimedWorker::note_unreachable(int code) {
+  if (!settings_.pool.is_external()) {
+    if (!is_living(pid_)) claim_.mark_late();
+  } else if (is_unreachable(code)) {
+    claim_.mark_late();
+    nudge_manager(child_.access.nudge);
+  }
+}
+
 ClaimedWorker::Clock::duration ClaimedWorker::time_left() {
   if (!deadline_) deadline_ = Clock::now() + settings_.claim_timeout;
   return std::max(*deadline_ - Clock::now(), Clock::duration::zero());
 }
 
 void ClaimedWorker::leave() {
-  failed_ = {.slot = claim_->slot, .generation = generation_, .is_gone = !is_living(pid_)};
+  const bool is_external = settings_.pool.is_external();
+  failed_ = {.slot = claim_->slot,
+             .generation = generation_,
+             .is_gone = !is_external && !is_living(pid_),
+             .period = is_external ? static_cast<std::uint32_t>(settings_.pool.endpoints.size()) : 0};
   claim_.release();
 }
 
@@ -152,14 +184,18 @@ void ClaimedWorker::drop(Conversation* conversation) {
 void ClaimedWorker::leave_late(Conversation& conversation) {
   if (!claim_) return;
   note_service();
-  child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
+  if (is_known()) return child_.drainer.wait_for(LateRequest(std::move(claim_), conversation, child_.access.nudge));
+  // Who has it may hear it. More cannot be done.
+  conversation.send_abort();
+  drop(&conversation);
 }
 
 // One that has ended it already, or will never read the rest of it, is free.
 void ClaimedWorker::abandon(Conversation& conversation) {
   if (!claim_ || conversation.is_sending() || conversation.exchange().has_seen_end()) return let_go(conversation);
   const Clock::time_point end = std::min(end_, Clock::now() + settings_.idle_timeout);
-  child_.drainer.wait_for(LateRequest::abandoned(std::move(claim_), conversation, child_.access.nudge, end));
+  const auto then = is_known() ? LateRequest::AtEnd::mark : LateRequest::AtEnd::let_go;
+  child_.drainer.wait_for(LateRequest::abandoned(std::move(claim_), conversation, child_.access.nudge, end, then));
 }
 
 SlotState ClaimedWorker::state() const {
@@ -167,6 +203,7 @@ SlotState ClaimedWorker::state() const {
 }
 
 void ClaimedWorker::look_again() {
+  if (!is_known()) return;
   const std::uint32_t generation = state().generation;
   const std::int32_t pid = child_.access.directory->slots[claim_->slot].pid.load();
   const bool is_successor = generation != generation_ && pid > 0 && !is_living(pid);
@@ -176,6 +213,7 @@ void ClaimedWorker::look_again() {
 }
 
 bool ClaimedWorker::has_died() const {
+  if (!is_known()) return false;
   const SlotState now = state();
   if (child_.claims.is_late(claim_->slot, generation_)) return false;
   if (static_cast<std::int32_t>(now.generation - generation_) > 0) return true;
@@ -207,6 +245,9 @@ std::uint32_t ClaimedWorker::index() const {
 std::string ClaimedWorker::name() const {
   std::string pool = "pool " + settings_.pool.name;
   if (generation_ == 0) return pool;
+  const PoolConfig& config = settings_.pool;
+  if (config.is_external()) return "endpoint " + config.endpoints[index() % config.endpoints.size()] + " of " + pool;
+  if (!config.listen.empty()) return "a worker on " + config.listen + " of " + pool;
   // Without a pid the directory was about to say that it is gone.
   return "worker " + std::to_string(index()) + (pid_ > 0 ? " (pid " + std::to_string(pid_) + ")" : "") + " of " + pool;
 }

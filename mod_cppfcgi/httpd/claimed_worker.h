@@ -28,8 +28,9 @@ class ClaimedWorker {
   std::optional<ClaimFailure> claim(std::function<bool()> is_abandoned);
   bool is_held() const { return static_cast<bool>(claim_); }
 
-  // A kept connection if there is one, and sets FCGI_KEEP_CONN in the request's opening.
-  Result<Connection> connect(std::string& opening);
+  // A kept connection if there is one, and sets FCGI_KEEP_CONN in the request's opening. Where one cannot know who has
+  // a request, what must not be repeated never goes on a kept connection: it may be closed at that very moment.
+  Result<Connection> connect(std::string& opening, bool is_repeatable);
   void want_fresh_connection() { wants_fresh_ = true; }
 
   // When the request's time is over; max(): never. It begins with each claim: a worker answers for its own part.
@@ -62,6 +63,8 @@ class ClaimedWorker {
   std::uint32_t count_overload() { return child_.overloads[pool_].add(Clock::now()); }
   bool is_kept() const { return claim_->worker.is_kept(); }
   bool begins_whole() const { return claim_->worker.begins_whole; }
+  // By its slot. If not, nothing is known of who has the request, nor can it be ended.
+  bool is_known() const { return settings_.pool.has_own_sockets(); }
   std::int32_t pid() const { return pid_; }
   std::string name() const;  // "worker 3 (pid 812) of pool /srv/a/app.fcgi"; without the worker before the first claim
 
@@ -70,6 +73,7 @@ class ClaimedWorker {
   std::uint32_t thread_limit() const;
   bool waits_long() const;
   void note_service();
+  void note_unreachable(int code);
   std::uint32_t index() const;
   SlotState state() const;  // what the directory says of the slot now
 

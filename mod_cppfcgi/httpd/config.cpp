@@ -89,6 +89,13 @@ bool has_open_quote(const char* word) {
   return *word == '\0';
 }
 
+// How a line of the directive goes.
+std::string form_of(const cmd_parms* command, PoolKind kind) {
+  return std::string(command->cmd->name) + (kind == PoolKind::external
+                                                ? " name -host host:port | -socket file [-option [value]] ..."
+                                                : " program [-option [value]] ...");
+}
+
 // httpd's own splitting (TAKE_ARGV) ends at 64 words, which a long environment exceeds. Returns what is wrong.
 std::string split(cmd_parms* command, const char* line, std::vector<std::string>& words) {
   if (const char* wrong = ap_check_cmd_context(command, NOT_IN_DIR_LOC_FILE)) return wrong;
@@ -101,12 +108,13 @@ std::string split(cmd_parms* command, const char* line, std::vector<std::string>
   return {};
 }
 
-std::string read_pool(cmd_parms* command, const char* line) {
+std::string read_pool(cmd_parms* command, const char* line, PoolKind kind) {
   std::vector<std::string> words;
   if (auto wrong = split(command, line, words); !wrong.empty()) return wrong;
-  if (words.empty()) return "the program is missing; accepted: FastCgiServer program [-option [value]] ...";
+  const std::string what = kind == PoolKind::external ? "name" : "program";
+  if (words.empty()) return "the " + what + " is missing; accepted: " + form_of(command, kind);
   if (words[0].empty() || words[0].starts_with('-'))
-    return "\"" + words[0] + "\" is not a program; accepted: FastCgiServer program [-option [value]] ...";
+    return "\"" + words[0] + "\" is not a " + what + "; accepted: " + form_of(command, kind);
 
   const char* program = ap_server_root_relative(command->pool, words[0].c_str());
   if (!program) return words[0] + ": not a valid path";
@@ -115,7 +123,7 @@ std::string read_pool(cmd_parms* command, const char* line) {
   settings->pool.environment = {default_path()};
   settings->file = command->directive->filename;
   settings->line = static_cast<std::uint32_t>(command->directive->line_num);
-  const auto parsed = parse_options(*settings, {words.begin() + 1, words.end()}, httpd_variable);
+  const auto parsed = parse_options(*settings, {words.begin() + 1, words.end()}, httpd_variable, kind);
   if (!parsed) return settings->pool.program + ": " + parsed.error().what;
   if (std::string& folder = settings->pool.folder; !folder.empty()) {
     const char* absolute = ap_server_root_relative(command->pool, folder.c_str());
@@ -167,7 +175,11 @@ std::string read_setting(cmd_parms* command, Setting GlobalConfig::*member, cons
 }
 
 const char* take_pool(cmd_parms* command, void*, const char* line) noexcept {
-  return directive(command, [&] { return read_pool(command, line); });
+  return directive(command, [&] { return read_pool(command, line, PoolKind::own); });
+}
+
+const char* take_external(cmd_parms* command, void*, const char* line) noexcept {
+  return directive(command, [&] { return read_pool(command, line, PoolKind::external); });
 }
 
 const char* take_dynamic(cmd_parms* command, void*, const char* line) noexcept {
@@ -206,9 +218,12 @@ const command_rec directives[] = {
         "a program, and options: -processes n, -mount /prefix, -initial-env NAME=value, -idle-timeout time, ..."),
     AP_INIT_TAKE1("FastCgiIpcDir", command(take_ipc_folder), nullptr, RSRC_CONF, "the folder for the workers' sockets"),
     AP_INIT_TAKE1("FastCgiManager", command(take_manager), nullptr, RSRC_CONF, "the program cppfcgi-manager"),
-    AP_INIT_RAW_ARGS("FastCgiExternalServer", command(take_later),
-                     with_advice("; for workers that something else starts, use mod_proxy_fcgi"), OR_ALL | RSRC_CONF,
-                     ""),
+    AP_INIT_RAW_ARGS("FastCgiExternalServer", command(take_external), nullptr, RSRC_CONF,
+                     "a name, -host host:port or -socket file, and options: -mount /prefix, -idle-timeout time, ..."),
+    // mod_fastcgi's old names
+    AP_INIT_RAW_ARGS("AppClass", command(take_pool), nullptr, RSRC_CONF, "the same as FastCgiServer"),
+    AP_INIT_RAW_ARGS("ExternalAppClass", command(take_external), nullptr, RSRC_CONF,
+                     "the same as FastCgiExternalServer"),
     AP_INIT_RAW_ARGS("FastCgiConfig", command(take_dynamic), nullptr, RSRC_CONF,
                      "options for applications without a FastCgiServer line: -maxProcesses n, -killInterval time, ..."),
     AP_INIT_RAW_ARGS("FCGIConfig", command(take_dynamic), nullptr, RSRC_CONF, "FastCgiConfig's old name"),

@@ -13,6 +13,8 @@
 #include "mod_cppfcgi/httpd/config.h"
 #include "mod_cppfcgi/httpd/identity.h"
 #include "mod_cppfcgi/httpd/log.h"
+#include "mod_cppfcgi/httpd/resolver.h"
+#include "shared/address.h"
 #include "shared/scoreboard.h"
 
 // Where `make install` puts the manager; mk/install.mk knows better.
@@ -38,7 +40,8 @@ class Mistakes {
     found_ = true;
   }
   void add(const PoolSettings& settings, const std::string& what) {
-    add("FastCgiServer", settings.file, settings.line, settings.pool.program + ": " + what);
+    const char* directive = settings.pool.is_external() ? "FastCgiExternalServer" : "FastCgiServer";
+    add(directive, settings.file, settings.line, settings.pool.program + ": " + what);
   }
   void add(const char* directive, const Setting& setting, const std::string& what) {
     add(directive, setting.file, setting.line, what);
@@ -87,18 +90,71 @@ void complete_pools(const server_rec* main_server) {
   });
 }
 
+// "name" lies in FastCgiIpcDir. A path that is too long for a socket is a mistake.
+void complete_socket(std::string& socket, const std::string& folder, const PoolSettings& settings, Mistakes& mistakes) {
+  if (!socket.starts_with('/')) socket = folder + '/' + socket;
+  if (socket.size() > max_socket_path_bytes)
+    mistakes.add(settings, "-socket " + socket + ": too long for a socket's path; accepted: at most " +
+                               std::to_string(max_socket_path_bytes) + " bytes");
+}
+
+// Where external applications listen, and the pools that share one socket. A name that is not known just now is left as
+// it is: a running server goes on without that endpoint.
+void complete_addresses(const server_rec* main_server, const GlobalConfig& global, Mistakes& mistakes,
+                        Mistakes& names) {
+  std::map<std::string, const PoolSettings*> taken;
+  for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) {
+    for (std::string& endpoint : settings.pool.endpoints) {
+      const auto is_host = endpoint.find('/') == std::string::npos && split_host_port(endpoint);
+      if (!is_host) {
+        complete_socket(endpoint, global.ipc_folder.value, settings, mistakes);
+      } else if (auto address = resolve(endpoint)) {
+        endpoint = *std::move(address);
+      } else {
+        names.add(settings, "-host " + endpoint + ": " + address.error().what + "; accepted: host:port");
+      }
+    }
+    std::string& listen = settings.pool.listen;
+    if (listen.empty()) return;
+    const bool is_port = Address::from(listen) && !listen.starts_with('/');
+    if (!is_port) complete_socket(listen, global.ipc_folder.value, settings, mistakes);
+    const auto [first, is_new] = taken.emplace(listen, &settings);
+    if (!is_new)
+      mistakes.add(settings, std::string(is_port ? "-port " : "-socket ") + listen + ": already taken by " +
+                                 first->second->pool.program + ", at " + first->second->declared_at());
+  });
+}
+
+// The manager makes the socket, as User.
+void check_socket_folders(const server_rec* main_server, const GlobalConfig& global, const Identity& identity,
+                          Mistakes& mistakes) {
+  for (const PoolSettings* settings : all_pools(main_server)) {
+    const std::string& path = settings->pool.listen;
+    const std::string folder = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+    if (!path.starts_with('/') || folder == global.ipc_folder.value) continue;
+    const auto answers = check_access(identity, {{folder, Need::write_folder}});
+    if (!answers) return mistakes.add("FastCgiServer", "", 0, answers.error().what);
+    if (!answers->front().empty())
+      mistakes.add(*settings, "-socket " + path + ": User " + identity.user + " may not write there: " +
+                                  answers->front() + "; accepted: a file in a folder that this user may write");
+  }
+}
+
 void check_totals(const server_rec* main_server, Mistakes& mistakes) {
   std::uint32_t pools = 0, processes = 0;
   for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) {
     if (++pools == max_pools + 1)
       mistakes.add(settings, "one FastCgiServer too many; accepted: at most " + std::to_string(max_pools));
     const bool fitted = processes <= max_workers;
-    processes += settings.pool.max_processes;
+    processes += settings.pool.slot_count();
+    const std::string wish = settings.pool.is_external()
+                                 ? "-max-connections " + std::to_string(settings.pool.max_connections) +
+                                       ": counts as a process for each " + std::to_string(max_capacity) +
+                                       " of an endpoint, and"
+                                 : "-processes " + std::to_string(settings.pool.processes) + ":";
     if (fitted && processes > max_workers)
-      mistakes.add(settings,
-                   (settings.pool.max_processes > settings.pool.processes ? "-max-processes " : "-processes ") +
-                       std::to_string(settings.pool.max_processes) + ": brings the total of all pools to " +
-                       std::to_string(processes) + "; accepted: at most " + std::to_string(max_workers) + " together");
+      mistakes.add(settings, wish + " brings the total of all pools to " + std::to_string(processes) +
+                                 "; accepted: at most " + std::to_string(max_workers) + " together");
   });
 }
 
@@ -152,6 +208,7 @@ void check_programs(const server_rec* main_server, const Identity& identity, Mis
   std::vector<const PoolSettings*> asked;
   std::vector<AccessQuestion> questions;
   for (const PoolSettings* settings : all_pools(main_server)) {
+    if (settings->pool.is_external()) continue;
     if (const std::string wrong = program_mistake(settings->pool.program); !wrong.empty()) {
       mistakes.add(*settings, wrong + accepted_program);
       continue;
@@ -236,13 +293,14 @@ void check_manager(GlobalConfig& global, const Identity& identity, Mistakes& mis
 
 int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
   Mistakes mistakes(main_server);
+  Mistakes files(main_server);
+  GlobalConfig& global = *server_config(main_server).global;
+  if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
+  complete_addresses(main_server, global, mistakes, files);
   complete_pools(main_server);
   check_totals(main_server, mistakes);
   check_limits(main_server, mistakes);
-  GlobalConfig& global = *server_config(main_server).global;
-  if (!global.ipc_folder.is_given()) global.ipc_folder.value = ap_runtime_dir_relative(pconf, "cppfcgi");
 
-  Mistakes files(main_server);
   // Dynamic applications need no directive: there is always work for a manager.
   const auto identity = worker_identity();
   if (!identity) {
@@ -251,6 +309,7 @@ int check_configuration(apr_pool_t* pconf, server_rec* main_server) {
     check_programs(main_server, *identity, files);
     check_folders(main_server, *identity, files);
     check_ipc_folder(global, *identity, files);
+    check_socket_folders(main_server, global, *identity, files);
     check_manager(global, *identity, files);
   }
   // A running server keeps running: a program that is being replaced at this moment must not end it. The manager has

@@ -86,7 +86,7 @@ Gateway::Outcome Gateway::attempt() {
   if (!worker_.is_held()) {
     if (const auto over = claim()) return *over;
   }
-  auto connection = worker_.connect(opening_);
+  auto connection = worker_.connect(opening_, is_idempotent(request_));
   if (!connection) {
     last_failure_ = connection.error().what;
     return lost(Loss::refused, nullptr);
@@ -107,17 +107,17 @@ std::optional<Gateway::Over> Gateway::claim() {
   if (!failure) return std::nullopt;
   switch (*failure) {
     case ClaimFailure::queue_full:
-      last_failure_ = "all workers are busy and " + std::to_string(worker_.queue_limit()) +
-                      " requests wait already (-processes, -queue, -max-threads)";
+      last_failure_ = "all workers are busy and " + std::to_string(worker_.queue_limit()) + " requests wait already (" +
+                      size_option() + ", -queue, -max-threads)";
       break;
     case ClaimFailure::no_thread:
       last_failure_ =
-          "all workers are busy, and requests that wait hold as many threads of this process as they may (-processes, "
-          "-max-threads)";
+          "all workers are busy, and requests that wait hold as many threads of this process as they may (" +
+          size_option() + ", -max-threads)";
       break;
     case ClaimFailure::timed_out:
-      last_failure_ = "no worker became free within " + std::to_string(settings_.claim_timeout.count()) +
-                      " ms (-processes, -queue-timeout)";
+      last_failure_ = "no worker became free within " + std::to_string(settings_.claim_timeout.count()) + " ms (" +
+                      size_option() + ", -queue-timeout)";
       break;
     case ClaimFailure::abandoned:
       return abandon(nullptr);
@@ -140,6 +140,10 @@ Gateway::Over Gateway::without_pool(const Error& why) {
   if (status == 0 || !begun_in_.empty()) return {unavailable()};
   log(APLOG_ERR, last_failure_ + "; the client gets " + std::to_string(status));
   return {status};
+}
+
+std::string Gateway::size_option() const {
+  return settings_.pool.is_external() ? "-max-connections" : "-processes, -max-processes";
 }
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
@@ -373,7 +377,8 @@ int Gateway::unavailable() {
 // The pool's workers die before they are ready: many clients learn that at the same time.
 int Gateway::refuse() {
   const std::uint32_t seconds = std::max(worker_.refuses_for(), std::uint32_t{1});
-  last_failure_ = "no worker gets ready, and the next try is in " + std::to_string(seconds) + " s";
+  last_failure_ = settings_.pool.is_external() ? "no endpoint can be reached" : "no worker gets ready";
+  last_failure_ += ", and the next try is in " + std::to_string(seconds) + " s";
   return turn_away(worker_.count_refusal(), seconds);
 }
 
@@ -432,7 +437,7 @@ Gateway::Outcome Gateway::lost(Loss loss, Conversation* conversation) {
 // that we know of, but php-cgi, which leaves the request's last record unread while it runs, and resets the connection
 // when it dies of it. It keeps no connections.
 bool Gateway::has_not_begun(Loss loss, const Conversation& conversation) const {
-  if (conversation.has_received()) return false;
+  if (conversation.has_received() || !worker_.is_known()) return false;
   if (worker_.begins_whole()) return loss == Loss::reset || conversation.sent_bytes() < source_.size();
   if (loss != Loss::reset || source_.size() > one_piece_bytes) return false;
   return worker_.is_kept() || is_living(worker_.pid());

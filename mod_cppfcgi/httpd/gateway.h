@@ -40,6 +40,7 @@ class Gateway {
   Outcome attempt();
   std::optional<Over> claim();
   Over without_pool(const Error& why);
+  std::string size_option() const;
 
   Outcome converse(Conversation& conversation);
   std::optional<Outcome> take(Conversation& conversation, Bytes bytes);

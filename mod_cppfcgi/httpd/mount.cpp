@@ -4,8 +4,10 @@
 #include <http_config.h>
 #include <http_core.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
+#include <string>
 
 #include "mod_cppfcgi/httpd/config.h"
 
@@ -77,9 +79,30 @@ bool is_mounted(const request_rec* request) {
   return mount && mount->is_taken;
 }
 
-const PoolSettings* pool_of(const request_rec* request) {
+namespace {
+
+const PoolSettings* find_name_of_no_file(request_rec* request) {
+  if (request->finfo.filetype != APR_NOFILE || !request->path_info) return nullptr;
+  const std::string_view rest = request->path_info;
+  for (std::size_t at = rest.find('/'); at != rest.npos; at = rest.find('/', at + 1)) {
+    const std::size_t end = std::min(rest.find('/', at + 1), rest.size());
+    const std::string name = std::string(request->filename).append(rest.substr(0, end));
+    const PoolSettings* settings = find_pool(request->server, name);
+    if (settings == nullptr || !settings->pool.is_external()) continue;
+    request->filename = apr_pstrmemdup(request->pool, name.data(), name.size());
+    request->path_info += end;
+    return settings;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const PoolSettings* pool_of(request_rec* request) {
   if (is_mounted(request)) return mounted(request)->settings;
-  return request->filename ? find_pool(request->server, request->filename) : nullptr;
+  if (!request->filename) return nullptr;
+  const PoolSettings* settings = find_pool(request->server, request->filename);
+  return settings ? settings : find_name_of_no_file(request);
 }
 
 }  // namespace cppfcgi

@@ -29,8 +29,9 @@ int mount_map_to_storage(request_rec* request);
 int mount_check_type(request_rec* request);
 
 // The pool that this request belongs to: its mount's, or the one declared for r->filename. nullptr: there is none.
-// r->filename is the program's path either way, and r->path_info what stands behind it.
-const PoolSettings* pool_of(const request_rec* request);
+// r->filename is the program's path either way, and r->path_info what stands behind it: also where it is the name of an
+// external application in folders that do not exist, at the first of which httpd has split them.
+const PoolSettings* pool_of(request_rec* request);
 bool is_mounted(const request_rec* request);
 
 }  // namespace cppfcgi

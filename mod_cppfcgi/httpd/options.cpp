@@ -10,6 +10,7 @@
 #include <set>
 #include <span>
 
+#include "shared/address.h"
 #include "shared/scoreboard.h"
 
 namespace cppfcgi {
@@ -117,6 +118,7 @@ struct Parse {
   std::string_view value;
   Timeouts& timeouts;
   DynamicSettings* dynamic = nullptr;  // for FastCgiConfig
+  PoolKind kind = PoolKind::own;
 };
 
 struct Option {
@@ -294,6 +296,36 @@ Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low)
   return parse_time(text, low);
 }
 
+// Where an external application listens; a name is looked up once the whole configuration is read.
+Result<void> apply_host(Parse& parse) {
+  if (!split_host_port(parse.value))
+    return Error{0, "not host:port; accepted: a name or an address and a port from 1 to 65535, [::1]:9000 for IPv6"};
+  parse.settings.pool.endpoints.emplace_back(parse.value);
+  return {};
+}
+
+// On loopback, unless the operator says otherwise; mod_fastcgi binds every address.
+Result<void> apply_port(Parse& parse) {
+  const bool is_number = parse.value.find(':') == std::string_view::npos;
+  const std::string address = (is_number ? "127.0.0.1:" : "") + std::string(parse.value);
+  if (parse.value.starts_with('/') || !Address::from(address))
+    return Error{0, "not a port; accepted: 1 to 65535, or with an address: 0.0.0.0:9000, [::1]:9000"};
+  parse.settings.pool.listen = address;
+  return {};
+}
+
+// A file name in FastCgiIpcDir, or a path.
+Result<void> apply_socket(Parse& parse) {
+  if (parse.value.empty() || parse.value.ends_with('/'))
+    return Error{0, "not a file; accepted: a path, or a name in FastCgiIpcDir"};
+  if (parse.kind == PoolKind::external) {
+    parse.settings.pool.endpoints.emplace_back(parse.value);
+  } else {
+    parse.settings.pool.listen = parse.value;
+  }
+  return {};
+}
+
 constexpr bool value = true, flag = false, once = false, repeated = true;
 
 constexpr std::array options = {
@@ -306,6 +338,7 @@ constexpr std::array options = {
     Option{"-drain-timeout", value, once,
            [](Parse& p) { return assign(p.settings.pool.drain_grace, parse_time(p.value, milliseconds(0))); }},
     Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
+    Option{"-host", value, repeated, apply_host},
     Option{
         "-idle-process-timeout", value, once,
         [](Parse& p) { return assign(p.settings.pool.idle_process_timeout, parse_time(p.value, milliseconds(100))); }},
@@ -316,6 +349,10 @@ constexpr std::array options = {
     Option{"-initial-env", value, repeated, apply_initial_env},
     Option{"-listen-queue-depth", value, once,
            [](Parse& p) { return assign(p.settings.pool.listen_queue_depth, parse_count(p.value, 1, 65'535)); }},
+    Option{"-max-connections", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.max_connections, parse_count(p.value, 1, max_endpoint_connections));
+           }},
     Option{"-max-lifetime", value, once,
            [](Parse& p) {
              return assign(p.settings.pool.max_lifetime, parse_time_or_none(p.value, milliseconds(1'000)));
@@ -333,6 +370,7 @@ constexpr std::array options = {
     Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
     Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
     Option{"-pass-header", value, repeated, apply_pass_header},
+    Option{"-port", value, once, apply_port},
     Option{"-priority", value, once, apply_priority},
     Option{"-probe-interval", value, once,
            [](Parse& p) {
@@ -359,8 +397,20 @@ constexpr std::array options = {
              return assign(p.settings.pool.limits.open_files, parse_count(p.value, fewest_open_files, most_open_files));
            }},
     Option{"-scale-guard", value, once, apply_scale_guard},
+    Option{"-socket", value, once, apply_socket},
     Option{"-umask", value, once, apply_umask},
 };
+
+// What makes sense where nobody starts the workers.
+constexpr std::array<std::string_view, 14> external_options = {
+    "-appConnTimeout", "-flush", "-host",          "-idle-timeout", "-max-connections", "-mount",   "-nph",
+    "-pass-header",    "-queue", "-queue-timeout", "-max-threads",  "-request-timeout", "-retries", "-socket"};
+constexpr std::array<std::string_view, 2> external_only = {"-host", "-max-connections"};
+
+bool is_for(std::string_view name, PoolKind kind) {
+  const auto is_in = [name](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  return kind == PoolKind::external ? is_in(external_options) : !is_in(external_only);
+}
 
 // How mod_fastcgi spells what else it calls.
 std::string_view canonical(std::string_view word) {
@@ -377,9 +427,6 @@ constexpr std::string_view for_dynamic =
 constexpr std::string_view for_static_count =
     "is for applications without a FastCgiServer line; accepted here: -processes n, -max-processes n";
 constexpr std::array later_options = {
-    Later{"-port", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
-    Later{"-socket", "not yet available in this version: remove it; workers listen on sockets in FastCgiIpcDir"},
-    Later{"-host", "not yet available in this version: remove it; this server starts the workers itself"},
     Later{"-user", "not yet available in this version: remove it; workers run as httpd's User"},
     Later{"-group", "not yet available in this version: remove it; workers run as httpd's Group"},
     Later{"-minProcesses", for_static_count},
@@ -482,6 +529,11 @@ constexpr std::array for_declared_alone = {
     Later{"-max-processes",
           "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n for each application, "
           "-maxProcesses n for all together"},
+    Later{"-host", "is for one application: write it in that one's FastCgiExternalServer line, or remove it"},
+    Later{"-max-connections",
+          "is for one application: write it in that one's FastCgiExternalServer line, or remove it"},
+    Later{"-port", "is for one application: write it in that one's FastCgiServer line, or remove it"},
+    Later{"-socket", "is for one application: write it in that one's FastCgiServer line, or remove it"},
     Later{"-processes", "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n"},
 };
 
@@ -499,6 +551,23 @@ struct Vocabulary {
   Options own;
   std::vector<Laters> later;
   Options common;
+  PoolKind kind = PoolKind::own;
+
+  bool takes(std::string_view name) const { return find_named(own, name) != own.end() || is_for(name, kind); }
+  std::set<std::string_view> accepted() const {
+    std::set<std::string_view> names;
+    for (const Options& table : {own, common}) {
+      for (const Option& option : table) {
+        if (takes(option.name) && find_later(option.name) == nullptr) names.insert(option.name);
+      }
+    }
+    return names;
+  }
+  std::string list() const {
+    std::string text;
+    for (const std::string_view name : accepted()) text += (text.empty() ? "" : ", ") + std::string(name);
+    return text;
+  }
 
   const Option* find(std::string_view word) const {
     if (const auto option = find_named(own, word); option != own.end()) return &*option;
@@ -537,6 +606,13 @@ Error missing_value(const std::string& word) {
   return {0, word + ": its value is missing; accepted: " + word + " value"};
 }
 
+Error misplaced_option(const Vocabulary& vocabulary, const std::string& word) {
+  const std::string why = vocabulary.kind == PoolKind::external
+                              ? "not for FastCgiExternalServer, whose workers nobody starts here"
+                              : "not for FastCgiServer, which starts its own workers";
+  return {0, word + ": " + why + "; accepted: " + vocabulary.list()};
+}
+
 Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
   const std::string dashed =
       word.starts_with('-') ? word.substr(std::min(word.find_first_not_of('-'), word.size()) - 1) : '-' + word;
@@ -546,21 +622,13 @@ Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
     const std::size_t d = distance(dashed, name);
     if (d < nearest_distance) nearest_distance = d, nearest = name;
   };
-  std::set<std::string_view> accepted;
   for (const Laters& table : vocabulary.later) {
     for (const Later& later : table) consider(later.name);
   }
-  for (const Options& table : {vocabulary.own, vocabulary.common}) {
-    for (const Option& option : table) {
-      consider(option.name);
-      if (vocabulary.find_later(option.name) == nullptr) accepted.insert(option.name);
-    }
-  }
+  for (const std::string_view name : vocabulary.accepted()) consider(name);
   const bool is_near = nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3);
-  std::string list;
-  for (const std::string_view name : accepted) list += (list.empty() ? "" : ", ") + std::string(name);
   return {0, word + ": there is no such option" + (is_near ? "; did you mean " + std::string(nearest) + '?' : "") +
-                 "; accepted: " + list};
+                 "; accepted: " + vocabulary.list()};
 }
 
 }  // namespace
@@ -589,14 +657,44 @@ bool is_utf8(std::string_view text) {
 
 namespace {
 
-Result<void> parse_words(const Vocabulary& vocabulary, const std::vector<std::string>& words, Parse parse) {
-  std::set<const Option*> given;
+// What each option may be, but not together.
+Result<void> check_together(const PoolSettings& settings, PoolKind kind, bool has_port, bool has_socket) {
+  const PoolConfig& pool = settings.pool;
+  if (!pool.deploy_check.empty() && !pool.follows_program)
+    return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
+  if (kind == PoolKind::external) {
+    if (pool.endpoints.empty())
+      return Error{0, "it does not say where the application listens; accepted: -host host:port, or -socket file"};
+    if (has_socket && pool.endpoints.size() > 1)
+      return Error{0, "-host and -socket: accepted: one or more -host, or one -socket"};
+    if (pool.endpoints.size() > max_endpoints)
+      return Error{0, "-host: given more than " + std::to_string(max_endpoints) + " times; accepted: so many at most"};
+    return {};
+  }
+  if (has_port && has_socket) return Error{0, "-port and -socket: accepted: one of them"};
+  const std::string_view shared = has_port ? "-port" : "-socket";
+  if ((has_port || has_socket) && !pool.deploy_check.empty())
+    return Error{0, "-deploy-check and " + std::string(shared) +
+                        ": on a socket that all workers share, any of them may answer; accepted: one of them"};
+  if ((has_port || has_socket) && pool.probe_interval.count() > 0)
+    return Error{0, "-probe-interval and " + std::string(shared) +
+                        ": on a socket that all workers share, any of them may answer; accepted: one of them"};
+  return {};
+}
+
+// Which ones were given.
+using Given = std::set<std::string_view>;
+
+Result<Given> parse_words(const Vocabulary& vocabulary, const std::vector<std::string>& words, Parse parse) {
+  Given given;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (const Later* later = vocabulary.find_later(word)) return Error{0, word + ": " + std::string(later->advice)};
     const Option* option = vocabulary.find(word);
     if (option == nullptr) return unknown_option(vocabulary, word);
-    if (!given.insert(option).second && !option->may_repeat) return Error{0, word + ": given twice; accepted: once"};
+    if (!vocabulary.takes(option->name)) return misplaced_option(vocabulary, word);
+    if (!given.insert(option->name).second && !option->may_repeat)
+      return Error{0, word + ": given twice; accepted: once"};
 
     std::string text = word;
     if (option->has_value) {
@@ -606,25 +704,29 @@ Result<void> parse_words(const Vocabulary& vocabulary, const std::vector<std::st
     }
     if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
   }
-  return {};
+  return given;
+}
+
+Result<void> settle_processes(PoolConfig& pool) {
+  if (pool.max_processes == 0) pool.max_processes = pool.processes;
+  if (pool.max_processes >= pool.processes) return {};
+  return Error{0, "-max-processes " + std::to_string(pool.max_processes) + ": below -processes " +
+                      std::to_string(pool.processes) + "; accepted: " + std::to_string(pool.processes) +
+                      " to 1024, or a smaller -processes"};
 }
 
 }  // namespace
 
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
-                           const Environment& environment) {
+                           const Environment& environment, PoolKind kind) {
   settings.pool.max_processes = 0;  // not given
   Timeouts timeouts;
-  const Vocabulary vocabulary{.own = {}, .later = {later_options, for_dynamic_alone}, .common = options};
-  if (auto parsed = parse_words(vocabulary, words, {settings, environment, {}, timeouts}); !parsed) return parsed;
-  if (settings.pool.max_processes == 0) settings.pool.max_processes = settings.pool.processes;
-  if (settings.pool.max_processes < settings.pool.processes) {
-    return Error{0, "-max-processes " + std::to_string(settings.pool.max_processes) + ": below -processes " +
-                        std::to_string(settings.pool.processes) +
-                        "; accepted: " + std::to_string(settings.pool.processes) + " to 1024, or a smaller -processes"};
-  }
-  if (!settings.pool.deploy_check.empty() && !settings.pool.follows_program)
-    return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
+  const Vocabulary vocabulary{.own = {}, .later = {later_options, for_dynamic_alone}, .common = options, .kind = kind};
+  const auto given = parse_words(vocabulary, words, {settings, environment, {}, timeouts, nullptr, kind});
+  if (!given) return given.error();
+  if (auto fine = settle_processes(settings.pool); !fine) return fine;
+  if (auto fine = check_together(settings, kind, given->contains("-port"), given->contains("-socket")); !fine)
+    return fine;
   return settle_queue_timeout(settings, timeouts);
 }
 
@@ -632,8 +734,8 @@ Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<
                                    const Environment& environment) {
   const Vocabulary vocabulary{.own = dynamic_options, .later = {for_declared_alone, later_options}, .common = options};
   Timeouts timeouts;
-  if (auto parsed = parse_words(vocabulary, words, {settings.common, environment, {}, timeouts, &settings}); !parsed)
-    return parsed;
+  const auto given = parse_words(vocabulary, words, {settings.common, environment, {}, timeouts, &settings});
+  if (!given) return given.error();
   return settle_queue_timeout(settings.common, timeouts);
 }
 

@@ -1,5 +1,5 @@
-// The options of FastCgiServer and FastCgiConfig: names, values, ranges and what is said about mistakes. Pure; what an
-// option means for a worker is pool_config.h's and pool_settings.h's.
+// The options of FastCgiServer, FastCgiExternalServer and FastCgiConfig: names, values, ranges and what is said about
+// mistakes. Pure; what an option means for a worker is pool_config.h's and pool_settings.h's.
 #pragma once
 
 #include <functional>
@@ -16,9 +16,12 @@ namespace cppfcgi {
 // The value of a variable in httpd's own environment, for `-initial-env NAME`.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-// Fills `settings` from the words after the program. Error: "-processes 0: out of range; accepted: 1 to 1024".
+enum class PoolKind { own, external };  // FastCgiServer, FastCgiExternalServer
+
+// Fills `settings` from the words after the program. Addresses stay as they are written, but for -port. Error:
+// "-processes 0: out of range; accepted: 1 to 1024".
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
-                           const Environment& environment);
+                           const Environment& environment, PoolKind kind = PoolKind::own);
 
 // Likewise for FastCgiConfig; several lines add up.
 Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<std::string>& words,

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "mod_cppfcgi/manager/external_keeper.h"
+
 namespace cppfcgi {
 namespace {
 
@@ -28,7 +30,7 @@ Result<void> Manager::configure(std::uint64_t number, const Configuration& confi
   }
   if (auto prepared = prepare_folder(configuration.socket_folder); !prepared) return prepared;
 
-  std::map<std::uint64_t, std::unique_ptr<PoolKeeper>> added;
+  std::map<std::uint64_t, std::unique_ptr<Keeper>> added;
   std::map<std::uint64_t, const PoolConfig*> wanted;
   for (const PoolConfig& config : configuration.pools) {
     const std::uint64_t key = config.key();
@@ -70,16 +72,27 @@ bool Manager::knows(std::uint64_t key) const {
 }
 
 // Taken over where an earlier manager has left it, else new.
-Result<std::unique_ptr<PoolKeeper>> Manager::open(const PoolConfig& config, const std::string& folder,
-                                                  const Log::File& log) {
+Result<std::unique_ptr<Keeper>> Manager::open(const PoolConfig& config, const std::string& folder,
+                                              const Log::File& log) {
   if (const auto entry = pools_.find(config.key()); entry != pools_.end()) {  // left, and now it is known again
-    return PoolKeeper::adopt(around_, entry->second.keeper->abandon(), &config, folder, log);
+    return adopt(entry->second.keeper->abandon(), config, folder, log);
   }
   const auto left =
       std::find_if(left_.begin(), left_.end(), [&](const Board::Found& found) { return found.key == config.key(); });
-  if (left == left_.end()) return PoolKeeper::open(around_, config, folder, log);
+  if (left == left_.end() && config.is_external()) return ExternalKeeper::open(around_, config, log);
+  if (left == left_.end()) {
+    auto keeper = PoolKeeper::open(around_, config, folder, log);
+    if (!keeper) return keeper.error();
+    return std::unique_ptr<Keeper>(*std::move(keeper));
+  }
   const Board::Found found = *left;
   left_.erase(left);
+  return adopt(found, config, folder, log);
+}
+
+std::unique_ptr<Keeper> Manager::adopt(const Board::Found& found, const PoolConfig& config, const std::string& folder,
+                                       const Log::File& log) const {
+  if (config.is_external()) return ExternalKeeper::adopt(around_, found, config, log);
   return PoolKeeper::adopt(around_, found, &config, folder, log);
 }
 

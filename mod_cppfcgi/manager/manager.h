@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mod_cppfcgi/manager/dynamic_pools.h"
+#include "mod_cppfcgi/manager/keeper.h"
 #include "mod_cppfcgi/manager/pool_keeper.h"
 
 namespace cppfcgi {
@@ -43,12 +44,14 @@ class Manager {
 
  private:
   struct Entry {
-    std::unique_ptr<PoolKeeper> keeper;
+    std::unique_ptr<Keeper> keeper;
     std::optional<std::uint64_t> removed_by;  // the number of the configuration
   };
   Result<void> prepare_folder(const std::string& folder);
   bool knows(std::uint64_t key) const;
-  Result<std::unique_ptr<PoolKeeper>> open(const PoolConfig& config, const std::string& folder, const Log::File& log);
+  Result<std::unique_ptr<Keeper>> open(const PoolConfig& config, const std::string& folder, const Log::File& log);
+  std::unique_ptr<Keeper> adopt(const Board::Found& found, const PoolConfig& config, const std::string& folder,
+                                const Log::File& log) const;
   void keep_left_pools(std::uint64_t number);
   bool has_worker(pid_t pid) const;
 

@@ -125,11 +125,25 @@ Result<void> PoolKeeper::open_sockets() {
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
     Place& place = places_[slot];
     if (place.worker || place.socket.fd() >= 0) continue;
-    auto socket = SlotSocket::open(path_of(slot), config_.listen_queue_depth);
+    auto socket = open_socket(slot);
     if (!socket) return socket.error();
     place.socket = *std::move(socket);
   }
   return {};
+}
+
+Result<SlotSocket> PoolKeeper::open_socket(std::uint32_t slot) const {
+  return config_.listen.empty() ? SlotSocket::open(address_of(slot), config_.listen_queue_depth)
+                                : around_.shared_sockets->open(config_.listen, config_.listen_queue_depth);
+}
+
+// It listens on a socket that it alone has, where all should share one.
+bool PoolKeeper::is_out_of_reach(std::uint32_t slot) const {
+  return !config_.listen.empty() && places_[slot].socket.fd() < 0;
+}
+
+bool PoolKeeper::has_any_worker() const {
+  return std::any_of(places_.begin(), places_.end(), [](const Place& place) { return place.worker != nullptr; });
 }
 
 void PoolKeeper::adopt_workers() {
@@ -148,7 +162,8 @@ void PoolKeeper::adopt_workers() {
     ++adopted;
     Place& place = places_[slot];
     place.worker = *std::move(worker);
-    place.socket = SlotSocket::take_from(place.worker->pidfd(), path_of(slot));
+    place.socket = config_.listen.empty() ? SlotSocket::take_from(place.worker->pidfd(), address_of(slot))
+                                          : around_.shared_sockets->take_from(place.worker->pidfd(), config_.listen);
   }
   const bool has_deploy = has_config_ && program_.adopt(serving_workers());
   for (std::uint32_t slot = 0; slot < rows_.slot_count; ++slot) {
@@ -162,7 +177,8 @@ void PoolKeeper::adopt_workers() {
             .generation = state.generation,
             .offer = {state.capacity, state.connections, state.is_multiplexed},
             .phase = was_on_trial ? Phase::stopping : state.phase,
-            .is_outdated = has_config_ && (is_of_other || process.made_of != config_.worker_key()),
+            .is_outdated =
+                has_config_ && (is_of_other || is_out_of_reach(slot) || process.made_of != config_.worker_key()),
             .begins_whole = state.begins_whole});
     if (state.phase == Phase::ready) become_ready(slot, state);
   }
@@ -186,7 +202,8 @@ void PoolKeeper::turn() {
     if (place.ask_again && *place.ask_again <= now) ask(slot);
     if (pool_.state(slot).phase == Phase::draining && !has_claims(slot)) handle(about(Happened::drained, slot));
     // Where a successor has come it answers what is queued; else nobody would.
-    if (std::exchange(place.has_ended, false) && !place.worker) place.socket.turn_away_waiting();
+    const bool is_left = std::exchange(place.has_ended, false) && !place.worker;
+    if (is_left && (config_.listen.empty() || !has_any_worker())) place.socket.turn_away_waiting();
   }
   look_after_workers(now);
   if (const auto seen = program_.look(now)) handle({*seen});
@@ -364,7 +381,7 @@ void PoolKeeper::become_ready(std::uint32_t slot, const SlotState& state) {
   vigil_.begin(slot,
                {.generation = state.generation,
                 .pid = pid,
-                .socket = path_of(slot),
+                .socket = address_of(slot),
                 .answers = place.answers,
                 .recycle_at = around_.board.recycling(row)},
                clock_now());
@@ -391,7 +408,7 @@ void PoolKeeper::start(std::uint32_t slot) {
   place.check_failure.clear();
   if (place.socket.fd() < 0) {  // its last worker was adopted, and held the socket alone
     place.socket.remove();
-    auto socket = SlotSocket::open(path_of(slot), config_.listen_queue_depth);
+    auto socket = open_socket(slot);
     if (!socket) {
       place.last_worker = name_of(slot, 0);
       place.last_end = {socket.error().what, true};
@@ -434,7 +451,7 @@ void PoolKeeper::ask(std::uint32_t slot) {
   Place& place = places_[slot];
   place.ask_again.reset();
   if (!place.worker || place.question) return;  // not read by the last worker: waits in the queue for this one
-  auto question = Question::ask(around_.loop, path_of(slot),
+  auto question = Question::ask(around_.loop, address_of(slot),
                                 [this, slot](Question::Outcome outcome, Offer offer) { hear(slot, outcome, offer); });
   if (question) {
     place.question = *std::move(question);
@@ -466,7 +483,7 @@ void PoolKeeper::hear(std::uint32_t slot, Question::Outcome outcome, Offer offer
 void PoolKeeper::check(std::uint32_t slot) {
   Place& place = places_[slot];
   auto check =
-      DeployCheck::begin(around_.loop, path_of(slot), check_request(config_.deploy_check, config_.mount),
+      DeployCheck::begin(around_.loop, address_of(slot), check_request(config_.deploy_check, config_.mount),
                          [this, slot](const std::string& failure) {
                            places_[slot].check.reset();
                            places_[slot].check_failure = failure;

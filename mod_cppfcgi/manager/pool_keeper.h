@@ -11,6 +11,7 @@
 
 #include "mod_cppfcgi/manager/board.h"
 #include "mod_cppfcgi/manager/deploy_check.h"
+#include "mod_cppfcgi/manager/keeper.h"
 #include "mod_cppfcgi/manager/load_gauge.h"
 #include "mod_cppfcgi/manager/log.h"
 #include "mod_cppfcgi/manager/loop.h"
@@ -19,6 +20,7 @@
 #include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
 #include "mod_cppfcgi/manager/scale_guard.h"
+#include "mod_cppfcgi/manager/shared_sockets.h"
 #include "mod_cppfcgi/manager/slot_socket.h"
 #include "mod_cppfcgi/manager/stack_reader.h"
 #include "mod_cppfcgi/manager/vigil.h"
@@ -38,12 +40,13 @@ struct Surroundings {
   const Log& log;
   std::uint64_t open_files = 1'024;  // workers' soft limit
   bool workers_end_with_us = false;  // where nobody would adopt them
+  std::shared_ptr<SharedSockets> shared_sockets = std::make_shared<SharedSockets>();
 };
 
 // The log that PoolConfig::log counts; nullptr is the manager's own.
 Log::File log_of(const PoolConfig& config, const std::vector<Log::File>& logs);
 
-class PoolKeeper {
+class PoolKeeper final : public Keeper {
  public:
   // With a row in the directory and listening sockets, but no worker yet.
   static Result<std::unique_ptr<PoolKeeper>> open(const Surroundings& surroundings, const PoolConfig& config,
@@ -53,28 +56,26 @@ class PoolKeeper {
   static std::unique_ptr<PoolKeeper> adopt(const Surroundings& surroundings, const Board::Found& found,
                                            const PoolConfig* config, const std::string& socket_folder,
                                            const Log::File& log);
-  ~PoolKeeper();  // removes sockets and row
-  PoolKeeper(const PoolKeeper&) = delete;
-  PoolKeeper& operator=(const PoolKeeper&) = delete;
+  ~PoolKeeper() override;  // removes sockets and row
 
   // Other settings for the same pool. Workers that are made of something else are replaced, one after the other.
-  void reconfigure(const PoolConfig& config, const Log::File& log);
+  void reconfigure(const PoolConfig& config, const Log::File& log) override;
 
-  void begin() { handle({Happened::began}); }
-  void remove() { handle({Happened::removed}); }
-  void restore() { handle({Happened::restored}); }
-  void shut_down() { handle({Happened::shut_down}); }
+  void begin() override { handle({Happened::began}); }
+  void remove() override { handle({Happened::removed}); }
+  void restore() override { handle({Happened::restored}); }
+  void shut_down() override { handle({Happened::shut_down}); }
 
   // Leaves row, workers and sockets to another keeper. The destructor touches nothing then.
-  Board::Found abandon();
-  bool has_config() const { return has_config_; }
+  Board::Found abandon() override;
+  bool has_config() const override { return has_config_; }
 
-  void turn();  // does what is due
-  std::optional<Time> next_deadline() const;
-  bool is_over() const { return pool_.is_over(); }
-  void be_nudged();  // somebody waits, is late, or has served enough: gives what is free, and looks
-  const PoolConfig& config() const { return config_; }
-  bool has_worker(pid_t pid) const;
+  void turn() override;  // does what is due
+  std::optional<Time> next_deadline() const override;
+  bool is_over() const override { return pool_.is_over(); }
+  void be_nudged() override;  // somebody waits, is late, or has served enough: gives what is free, and looks
+  const PoolConfig& config() const override { return config_; }
+  bool has_worker(pid_t pid) const override;
 
   // What tells whether anybody needs it; as Load says, which may be anything.
   std::uint32_t row() const { return rows_.pool; }
@@ -140,7 +141,11 @@ class PoolKeeper {
   std::string name_of(std::uint32_t slot, pid_t pid) const;
   std::uint64_t requests(std::uint32_t slot) const;
   bool has_claims(std::uint32_t slot) const;
-  std::string path_of(std::uint32_t slot) const { return socket_path(socket_folder_, key_, slot); }
+  // Where the slot's worker is spoken to; where all share one socket, whoever comes first.
+  std::string address_of(std::uint32_t slot) const { return slot_address(config_, socket_folder_, key_, slot); }
+  Result<SlotSocket> open_socket(std::uint32_t slot) const;
+  bool is_out_of_reach(std::uint32_t slot) const;
+  bool has_any_worker() const;
 
   Surroundings around_;
   Log log_;

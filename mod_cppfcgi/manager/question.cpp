@@ -4,31 +4,30 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
 
-#include "shared/pool_config.h"
+#include "shared/address.h"
 
 namespace cppfcgi {
 
-Result<Fd> send_to_slot(const std::string& path, const std::string& text) {
-  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Result<Fd> send_to_slot(const std::string& text, const std::string& bytes) {
+  const auto address = Address::from(text);
+  if (!address) return posix_error("connect " + text, text.starts_with('/') ? ENAMETOOLONG : EADDRNOTAVAIL);
+  Fd fd(socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return posix_error("socket", errno);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, max_socket_path_bytes);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
-    return posix_error("connect " + path, errno);
+  // To this host's own address TCP is as quick as a Unix socket.
+  if (connect(fd.get(), address->get(), address->size()) < 0 && errno != EINPROGRESS) {
+    return posix_error("connect " + text, errno);
   }
-  const ssize_t sent = send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL);
-  if (sent != static_cast<ssize_t>(text.size())) return posix_error("ask " + path, sent < 0 ? errno : EMSGSIZE);
+  const ssize_t sent = send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(bytes.size())) return posix_error("ask " + text, sent < 0 ? errno : EMSGSIZE);
   return fd;
 }
 
-Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& path, Callback callback) {
-  auto fd = send_to_slot(path, capacity_question());
+Result<std::unique_ptr<Question>> Question::ask(Loop& loop, const std::string& address, Callback callback) {
+  auto fd = send_to_slot(address, capacity_question());
   if (!fd) return fd.error();
   std::unique_ptr<Question> question(new Question(*std::move(fd), std::move(callback)));
   auto watch = loop.watch(question->fd_.get(), EPOLLIN, [raw = question.get()](std::uint32_t) { raw->receive(); });

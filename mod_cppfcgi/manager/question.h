@@ -14,9 +14,9 @@
 
 namespace cppfcgi {
 
-// A non-blocking connection to the worker that listens at `path`, on which `text` has been sent. EAGAIN: the listen
-// queue is full.
-Result<Fd> send_to_slot(const std::string& path, const std::string& text);
+// A non-blocking connection to the worker of ours that listens at this Address, on which the bytes have been sent.
+// EAGAIN: the listen queue is full.
+Result<Fd> send_to_slot(const std::string& address, const std::string& bytes);
 
 class Question {
  public:
@@ -24,7 +24,7 @@ class Question {
   using Callback = std::function<void(Outcome outcome, Offer offer)>;  // called once; may destroy the question
 
   // Errors as above.
-  static Result<std::unique_ptr<Question>> ask(Loop& loop, const std::string& path, Callback callback);
+  static Result<std::unique_ptr<Question>> ask(Loop& loop, const std::string& address, Callback callback);
 
   // True: nobody has read it, so the slot's next worker will find it.
   bool is_unread() const;

@@ -1,27 +1,38 @@
 #include "mod_cppfcgi/manager/slot_socket.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
+#include "shared/address.h"
 #include "shared/pool_config.h"
 
 namespace cppfcgi {
 namespace {
 
-sockaddr_un address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, max_socket_path_bytes);
-  return address;
+bool is_listened_at(const std::string& path) {
+  const auto address = Address::from(path);
+  const Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return !address || !probe || connect(probe.get(), address->get(), address->size()) == 0 || errno != ECONNREFUSED;
+}
+
+// By anybody, also by another server of ours, with which a socket that may be shared would share it in silence.
+bool is_port_taken(const std::string& text) {
+  const auto address = Address::from(text);
+  if (!address || address->is_path()) return false;
+  const Fd probe(socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  return bind(probe.get(), address->get(), address->size()) < 0 && errno == EADDRINUSE;
 }
 
 // For its owner alone: whoever may connect to a worker may tell it anything.
@@ -43,41 +54,77 @@ bool is_slot_name(std::string_view name) {
 
 }  // namespace
 
-Result<SlotSocket> SlotSocket::open(const std::string& path, std::uint32_t depth) {
-  if (path.size() > max_socket_path_bytes) return posix_error("socket " + path, ENAMETOOLONG);
-  SlotSocket slot;
-  // Blocking: the worker inherits it so.
-  slot.fd_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!slot.fd_) return posix_error("socket " + path, errno);
-  unlink(path.c_str());
-  const sockaddr_un address = address_of(path);
-  const PrivateUmask only_owner;
-  if (bind(slot.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
-    return posix_error("bind " + path, errno);
+Result<SlotSocket> SlotSocket::open(const std::string& address, std::uint32_t depth) {
+  if (address.starts_with('/')) {
+    if (address.size() > max_socket_path_bytes) return posix_error("socket " + address, ENAMETOOLONG);
+    unlink(address.c_str());
   }
-  if (listen(slot.fd(), static_cast<int>(depth)) < 0) return posix_error("listen on " + path, errno);
-  struct stat file {};
-  if (lstat(path.c_str(), &file) < 0) return posix_error("socket " + path, errno);
-  slot.path_ = path;
-  slot.device_ = file.st_dev;
-  slot.inode_ = file.st_ino;
+  SlotSocket slot;
+  if (auto listening = slot.listen_at(address, depth); !listening) return listening.error();
   return slot;
 }
 
-SlotSocket SlotSocket::take_from(const Fd& pidfd, const std::string& path) {
-  SlotSocket slot;
-  slot.path_ = path;
+Result<SlotSocket> SlotSocket::open_for_others(const std::string& address, std::uint32_t depth) {
   struct stat file {};
-  if (lstat(path.c_str(), &file) < 0) return slot;
-  slot.device_ = file.st_dev;
-  slot.inode_ = file.st_ino;
+  if (address.starts_with('/') && lstat(address.c_str(), &file) == 0) {
+    if (!S_ISSOCK(file.st_mode)) return posix_error("bind " + address + ": not a socket lies there", EEXIST);
+    if (is_listened_at(address)) return posix_error("bind " + address, EADDRINUSE);
+    unlink(address.c_str());
+  } else if (is_port_taken(address)) {
+    return posix_error("bind " + address, EADDRINUSE);
+  }
+  SlotSocket slot;
+  if (auto listening = slot.listen_at(address, depth); !listening) return listening.error();
+  return slot;
+}
+
+Result<SlotSocket> SlotSocket::of(std::shared_ptr<const void> shared, int fd) {
+  SlotSocket slot;
+  slot.fd_.reset(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!slot.fd_) return posix_error("dup of a shared socket", errno);
+  slot.shared_ = std::move(shared);
+  return slot;
+}
+
+Result<void> SlotSocket::listen_at(const std::string& text, std::uint32_t depth) {
+  const auto address = Address::from(text);
+  if (!address) return posix_error("bind " + text, EINVAL);
+  // Blocking: the worker inherits it so.
+  fd_.reset(socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd_) return posix_error("socket " + text, errno);
+  const int on = 1;
+  if (!address->is_path()) {
+    setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    // For the next manager, where it cannot take the socket from a worker.
+    setsockopt(fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  }
+  const PrivateUmask only_owner;
+  if (bind(fd(), address->get(), address->size()) < 0) return posix_error("bind " + text, errno);
+  note_file(text);
+  if (listen(fd(), static_cast<int>(depth)) < 0) return posix_error("listen on " + text, errno);
+  return {};
+}
+
+void SlotSocket::note_file(const std::string& address) {
+  struct stat file {};
+  if (!address.starts_with('/') || lstat(address.c_str(), &file) < 0) return;
+  path_ = address;
+  device_ = file.st_dev;
+  inode_ = file.st_ino;
+}
+
+SlotSocket SlotSocket::take_from(const Fd& pidfd, const std::string& text) {
+  SlotSocket slot;
+  slot.path_ = text.starts_with('/') ? text : "";
+  slot.note_file(text);
+  const auto address = Address::from(text);
   Fd socket(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), 0, 0)));
-  sockaddr_un name{};
+  sockaddr_storage name{};
   socklen_t bytes = sizeof name;
   int listens = 0;
   socklen_t listens_bytes = sizeof listens;
-  const bool is_it = socket && getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &bytes) == 0 &&
-                     path == std::string_view(name.sun_path, strnlen(name.sun_path, sizeof name.sun_path)) &&
+  const bool is_it = address && socket && getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &bytes) == 0 &&
+                     std::memcmp(&name, address->get(), address->size()) == 0 &&
                      getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0 && listens != 0;
   if (is_it) slot.fd_ = std::move(socket);
   return slot;
@@ -102,6 +149,7 @@ void SlotSocket::remove() {
   }
   path_.clear();
   fd_.reset();
+  shared_.reset();
 }
 
 void remove_dead_sockets(const std::string& folder) {
@@ -110,10 +158,7 @@ void remove_dead_sockets(const std::string& folder) {
   while (const dirent* entry = readdir(listing.get())) {
     if (!is_slot_name(entry->d_name)) continue;
     const std::string path = folder + "/" + entry->d_name;
-    const Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const sockaddr_un address = address_of(path);
-    const int connected = connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    if (connected < 0 && errno == ECONNREFUSED) unlink(path.c_str());
+    if (!is_listened_at(path)) unlink(path.c_str());
   }
 }
 

@@ -20,6 +20,7 @@ struct Mistake {
 void PrintTo(const Mistake& mistake, std::ostream* out) { *out << mistake.config; }
 
 std::string on_pool(const std::string& options) { return "FastCgiServer @ROOT@/bin/hello " + options; }
+std::string on_external(const std::string& options) { return "FastCgiExternalServer /x/app " + options; }
 
 // The mistake is in the last line that has a directive of ours.
 std::size_t line_of_mistake(const HttpdServer& httpd) {
@@ -138,8 +139,6 @@ const Mistake mistakes[] = {
     {"NotUtf8", on_pool("-initial-env A=\xff"), {"is not UTF-8"}},
     {"NotUtf8Overlong", on_pool("-initial-env A=\xc0\xaf"), {"is not UTF-8"}},
     // mod_fastcgi's that are not there yet
-    {"Port", on_pool("-port 9000"), {"-port: not yet available in this version: remove it"}},
-    {"Socket", on_pool("-socket s"), {"-socket: not yet available in this version: remove it"}},
     {"User", on_pool("-user nobody"), {"-user: not yet available", "workers run as httpd's User"}},
     {"MaxProcessesBelowProcesses",
      on_pool("-maxProcesses 2 -processes 4"),
@@ -154,10 +153,6 @@ const Mistake mistakes[] = {
     {"KillInterval",
      on_pool("-killInterval 9"),
      {"-killInterval: is for applications without a FastCgiServer line: write it in FastCgiConfig"}},
-    {"ExternalServer",
-     "FastCgiExternalServer /x -host localhost:9000",
-     {"FastCgiExternalServer: not yet available in this version: remove it; for workers that something else starts, "
-      "use mod_proxy_fcgi"}},
     {"Wrapper", "FastCgiWrapper On", {"FastCgiWrapper: not yet available"}},
     {"Suexec", "FastCgiSuexec On", {"FastCgiSuexec: not yet available"}},
     {"AccessChecker",
@@ -211,6 +206,78 @@ const Mistake mistakes[] = {
      {"-mount: is for one application: write it in that one's FastCgiServer line"}},
     {"ConfigMissing", "FastCgiConfig -maxProcesses", {"-maxProcesses: its value is missing"}},
     {"ConfigQuote", "FastCgiConfig -initial-env \"A=x", {"a quote without its end"}},
+    // external applications
+    {"ExternalWithoutName",
+     "FastCgiExternalServer",
+     {"FastCgiExternalServer: the name is missing; accepted: FastCgiExternalServer name -host host:port | -socket"}},
+    {"ExternalWithoutPlace",
+     on_external("-flush"),
+     {"FastCgiExternalServer: /x/app: it does not say where the application listens; accepted: -host host:port, or"}},
+    {"ExternalHostWithoutPort", on_external("-host a.example"), {"-host a.example: not host:port; accepted: a name"}},
+    {"ExternalHostPortZero", on_external("-host a.example:0"), {"-host a.example:0: not host:port; accepted: "}},
+    {"ExternalHostSixWithoutBrackets", on_external("-host ::1:9000"), {"-host ::1:9000: not host:port", "[::1]:9000"}},
+    {"ExternalHostUnknown",
+     on_external("-host no.such.host.invalid:9000"),
+     {"FastCgiExternalServer: /x/app: -host no.such.host.invalid:9000: its name is not known: ",
+      "accepted: host:port"}},
+    {"ExternalHostAndSocket",
+     on_external("-host 127.0.0.1:9000 -socket /x"),
+     {"-host and -socket: accepted: one or more -host, or one -socket"}},
+    {"ExternalTwoSockets", on_external("-socket /x -socket /y"), {"-socket: given twice; accepted: once"}},
+    {"ExternalSocketTooLong",
+     on_external("-socket /" + std::string(107, 'x')),
+     {"FastCgiExternalServer: /x/app: -socket /x", "too long for a socket's path; accepted: at most 107 bytes"}},
+    {"ExternalSocketIsNoFile", on_external("-socket /x/"), {"-socket /x/: not a file; accepted: a path, or a name"}},
+    {"ExternalConnections",
+     on_external("-host 127.0.0.1:9000 -max-connections 4097"),
+     {"-max-connections 4097: out of range; accepted: 1 to 4096"}},
+    {"ExternalProcesses",
+     on_external("-host 127.0.0.1:9000 -processes 4"),
+     {"-processes: not for FastCgiExternalServer, whose workers nobody starts here; accepted: -appConnTimeout, "
+      "-flush"}},
+    {"ExternalPort", on_external("-port 9000"), {"-port: not for FastCgiExternalServer"}},
+    {"ExternalMisspelt", on_external("-hots 127.0.0.1:9000"), {"-hots: there is no such option; did you mean -host?"}},
+    {"ExternalTwice",
+     on_external("-socket /x") + "\n" + on_external("-socket /y"),
+     {"/x/app: already declared for the main server"}},
+    {"ExternalInLocation",
+     "<Location />\nFastCgiExternalServer /x -socket /y\n</Location>",
+     {"FastCgiExternalServer", "not allowed"}},
+    {"ExternalTooManyTogether",
+     on_external("-host 127.0.0.1:1 -host 127.0.0.1:2 -max-connections 4096") + "\n" + on_pool("") + "\n" +
+         "FastCgiExternalServer /x/other" +
+         [] {
+           std::string hosts;
+           for (int i = 1; i <= 64; ++i) hosts += " -host 127.0.0.1:" + std::to_string(i);
+           return hosts;
+         }() +
+         " -max-connections 4096",
+     {"FastCgiExternalServer: /x/other: -max-connections 4096: counts as a process for each 64 of an endpoint, and "
+      "brings the total of all pools to 4225; accepted: at most 4096"}},
+    // sockets that workers share
+    {"HostOfAPool",
+     on_pool("-host 127.0.0.1:9000"),
+     {"-host: not for FastCgiServer, which starts its own workers; accepted: -appConnTimeout"}},
+    {"PortZero", on_pool("-port 0"), {"-port 0: not a port; accepted: 1 to 65535, or with an address: 0.0.0.0:9000"}},
+    {"PortTooHigh", on_pool("-port 65536"), {"-port 65536: not a port"}},
+    {"PortWithName", on_pool("-port localhost:9000"), {"-port localhost:9000: not a port; accepted: "}},
+    {"PortAndSocket", on_pool("-port 9000 -socket x"), {"-port and -socket: accepted: one of them"}},
+    {"PortTwice",
+     on_pool("-port 9000") + "\nFastCgiServer @ROOT@/modules/cppfcgi-manager -port 127.0.0.1:9000",
+     {"-port 127.0.0.1:9000: already taken by ", "/bin/hello, at "}},
+    {"PortAndCheck",
+     on_pool("-port 9000 -deploy roll -deploy-check /x"),
+     {"-deploy-check and -port: on a socket that"}},
+    {"SocketAndProbe", on_pool("-socket x -probe-interval 5"), {"-probe-interval and -socket: on a socket that all"}},
+    {"SocketTwice",
+     on_pool("-socket x") + "\nFastCgiServer @ROOT@/modules/cppfcgi-manager -socket x",
+     {"/cppfcgi/x: already taken by ", "/bin/hello, at "}},
+    {"SocketNowhere",
+     on_pool("-socket @ROOT@/missing/x"),
+     {"-socket ", "/missing/x: User ", "may not write there: ", "accepted: a file in a folder that this user may"}},
+    {"SocketTooLong",
+     on_pool("-socket " + std::string(107, 'x')),
+     {"-socket ", "too long for a socket's path; accepted: at most 107 bytes"}},
     // places
     {"ConfigInLocation", "<Location />\nFastCgiConfig -maxProcesses 5\n</Location>", {"FastCgiConfig", "not allowed"}},
     {"PoolInLocation", "<Location />\nFastCgiServer @ROOT@/bin/hello\n</Location>", {"FastCgiServer", "not allowed"}},
@@ -264,13 +331,18 @@ FastCgiIpcDir @ROOT@/tmp
 FastCgiManager @ROOT@/modules/cppfcgi-manager
 FastCgiServer bin/hello -processes 4 -initial-env A=1 -initial-env PATH -initial-env "B=two words" -initial-env C= -initial-env 'D=\'"\\' \
   -idle-timeout 500ms -appConnTimeout 0 -listen-queue-depth 1 -flush -pass-header Authorization -pass-header X-One \
-  -priority 19 -restart-delay 0 -init-start-delay 2s -min-server-life 5min -nph -mount /
+  -priority 19 -restart-delay 0 -init-start-delay 2s -min-server-life 5min -nph -mount / -port [::]:9000
+FastCgiExternalServer missing/app -host 127.0.0.1:9000 -HOST [::1]:9000 -host localhost:9000 -appConnTimeout 5 \
+  -idle-timeout 60 -flush -pass-header Authorization -nph -mount /external -request-timeout 0 -retries 2 -max-connections 4096
 <VirtualHost *:81>
   ServerName a.example
-  FastCgiServer @ROOT@/bin/hello -PROCESSES 2 -Mount /app/ -APPCONNTIMEOUT 1h -Idle-Timeout 86400
+  FastCgiExternalServer missing/app -socket app.sock
+  FastCgiServer @ROOT@/bin/hello -socket other.sock -PROCESSES 2 -Mount /app/ -APPCONNTIMEOUT 1h -Idle-Timeout 86400
 </VirtualHost>
 <VirtualHost *:81>
   ServerName b.example
+  AppClass @ROOT@/modules/cppfcgi-manager
+  ExternalAppClass /x -socket @ROOT@/app.sock
   FastCgiServer @ROOT@/bin/hello -initial-env "Ä=ö" -autoUpdate -deploy-check /health?deep=1 -max-requests 0 \
     -max-lifetime 1h -max-rss 64M -probe-interval 0 -request-timeout 30 -retries 0 \
     -chdir bin -umask 027 -rlimit-as 4G -rlimit-nofile 64 -rlimit-cpu 1h -rlimit-core unlimited \

@@ -140,7 +140,7 @@ TEST(OldName, IsOursOverGracefulRestarts) {
   }
 }
 
-TEST(MigratingPage, HasItsExamples) { EXPECT_GE(examples().size(), 6U); }
+TEST(MigratingPage, HasItsExamples) { EXPECT_GE(examples().size(), 8U); }
 
 }  // namespace
 }  // namespace cppfcgi::test

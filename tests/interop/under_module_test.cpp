@@ -8,6 +8,8 @@
 #include "tests/support/curl_client.h"
 #include "tests/support/http_client.h"
 #include "tests/support/httpd_server.h"
+#include "tests/support/peer.h"
+#include "tests/support/temp_folder.h"
 
 namespace cppfcgi::test {
 namespace {
@@ -180,6 +182,52 @@ TEST(Fcgiwrap, RunsAShellScript) {
   expect_bodies_back(httpd, "/cgi",
                      99'000);  // it does not read and write at the same time: more would hang in its pipes
   expect_load_without_errors(httpd, "/cgi", 200);
+}
+
+// ---- started by somebody else: FastCgiExternalServer ----
+
+std::string on_loopback() { return "127.0.0.1:" + std::to_string(free_port()); }
+
+// As for mod_fastcgi, under a name that is no file. php-cgi's own processes share the port.
+TEST(External, PhpCgiWithProcessesOfItsOwn) {
+  const std::string address = on_loopback();
+  const Peer php(
+      {.command = {"php-cgi", "-b", address}, .environment = {"PHP_FCGI_CHILDREN=3", "PHP_FCGI_MAX_REQUESTS=50"}},
+      address);
+  HttpdServer httpd({.modules = {"actions"},
+                     .config = "FastCgiExternalServer @ROOT@/bin/php -host " + address +
+                               "\nAlias /php-pool @ROOT@/bin/php\n"
+                               "<Location /php-pool>\n  SetHandler fastcgi-script\n  Require all granted\n</Location>\n"
+                               "<FilesMatch \\.php$>\n  SetHandler php-script\n</FilesMatch>\n"
+                               "Action php-script /php-pool virtual\n"});
+  httpd.write("htdocs/page.php", php_script);
+  httpd.start();
+  const auto answer = get(httpd.port(), "/page.php?a=1");
+  EXPECT_EQ(answer.status, 203);
+  EXPECT_EQ(answer.body, "GET a=1 /page.php cgi-fcgi");
+  expect_bodies_back(httpd, "/page.php");
+  expect_load_without_errors(httpd, "/page.php", 300);
+  // One of its processes ends now and then, and closes what it has not begun; a GET goes to another.
+  httpd.allow_log("endpoint .* trying another worker");
+}
+
+TEST(External, LibfcgiProgramUnderSpawnFcgi) {
+  const TempFolder folder("cppfcgi-spawned", true);
+  const std::string address = on_loopback(), path = folder / "socket";
+  const std::string program = product("tests/interop/programs/libfcgi_echo");
+  const Peer by_port(
+      {.command = {"spawn-fcgi", "-n", "-a", "127.0.0.1", "-p", address.substr(address.rfind(':') + 1), "--", program}},
+      address);
+  const Peer by_socket({.command = {"spawn-fcgi", "-n", "-s", path, "-M", "0777", "--", program}}, path);
+  HttpdServer httpd({.config = "FastCgiExternalServer /spawned/port -mount /port -host " + address +
+                               "\nFastCgiExternalServer /spawned/socket -mount /socket -socket " + path + "\n"});
+  httpd.allow_log("libfcgi_echo was asked for");
+  httpd.start();
+  for (const std::string mount : {"/port", "/socket"}) {
+    EXPECT_EQ(get(httpd.port(), mount + "/some/path?a=b").body, "GET " + mount + " /some/path ?a=b");
+    expect_bodies_back(httpd, mount);
+    expect_load_without_errors(httpd, mount, 500);
+  }
 }
 
 }  // namespace

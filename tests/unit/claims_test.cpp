@@ -97,6 +97,21 @@ TEST(Claims, AvoidsWhoHasJustFailedUnlessItIsTheOnlyOne) {
   EXPECT_FALSE(board.claims.try_claim(0, alice));
 }
 
+TEST(Claims, AvoidsAllSlotsOfAnEndpointThatHasJustFailed) {
+  Board board({1, 1, 1, 1});
+  const Failed failed{.slot = 2, .generation = 1, .period = 2};
+  EXPECT_EQ(board.claims.try_claim(0, alice, failed)->slot, 1U);
+  EXPECT_EQ(board.claims.try_claim(0, alice, failed)->slot, 3U);
+  EXPECT_EQ(board.claims.try_claim(0, alice, failed)->slot, 0U) << "where no other will do";
+}
+
+TEST(Claims, TakesEndpointsInTurnThoughEachHasSeveralSlots) {
+  Board board({2, 2, 2, 2});
+  std::vector<std::uint32_t> endpoints;
+  while (const auto claim = board.claims.try_claim(0, alice)) endpoints.push_back(claim->slot % 2);
+  EXPECT_EQ(endpoints, (std::vector<std::uint32_t>{0, 1, 0, 1, 0, 1, 0, 1}));
+}
+
 TEST(Claims, TakesNoneThatIsGoneThoughTheDirectoryDoesNotSaySoYet) {
   Board board({1});
   const Failed gone{.slot = 0, .generation = 1, .is_gone = true};

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -11,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/external.h"
 #include "tests/support/temp_folder.h"
 
 namespace cppfcgi {
@@ -111,11 +114,39 @@ TEST(ConnectToWorker, Connects) {
   EXPECT_TRUE(connect_to_worker(listener.path, Clock::now() + 1s));
 }
 
+TEST(ConnectToWorker, ConnectsByTcpToo) {
+  for (const std::string host : {"127.0.0.1:", "[::1]:"}) {
+    const std::string address = host + std::to_string(test::free_port());
+    EXPECT_EQ(connect_to_worker(address, Clock::now() + 1s).error().what,
+              "connect " + address + ": Connection refused");
+    const Fd listener = test::listen_at(address);
+    const auto connected = connect_to_worker(address, Clock::now() + 1s);
+    ASSERT_TRUE(connected) << connected.error().what;
+    int no_delay = 0;
+    socklen_t bytes = sizeof no_delay;
+    EXPECT_EQ(::getsockopt(connected->get(), IPPROTO_TCP, TCP_NODELAY, &no_delay, &bytes), 0);
+    EXPECT_NE(no_delay, 0);
+  }
+}
+
+// A listen queue that is full drops what comes, as a host that is gone does.
+TEST(ConnectToWorker, WaitsForAnotherHostUntilTheDeadline) {
+  const std::string address = "127.0.0.1:" + std::to_string(test::free_port());
+  const Fd listener = test::listen_at(address, 0);
+  const auto first = connect_to_worker(address, Clock::now() + 1s);
+  ASSERT_TRUE(first);
+  const auto before = Clock::now();
+  const auto second = connect_to_worker(address, before + 100ms);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ETIMEDOUT);
+  EXPECT_GE(Clock::now() - before, 100ms);
+}
+
 TEST(ConnectToWorker, SaysWhatFailed) {
   const auto connected = connect_to_worker("/nowhere/socket", Clock::now() + 1s);
   ASSERT_FALSE(connected);
   EXPECT_EQ(connected.error(), (Error{ENOENT, "connect /nowhere/socket: No such file or directory"}));
-  EXPECT_EQ(connect_to_worker(std::string(200, 'x'), Clock::now()).error().code, ENAMETOOLONG);
+  EXPECT_EQ(connect_to_worker('/' + std::string(200, 'x'), Clock::now()).error().code, ENAMETOOLONG);
 }
 
 TEST(ConnectToWorker, WaitsForRoomInTheQueueUntilTheDeadline) {

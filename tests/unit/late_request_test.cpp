@@ -78,6 +78,16 @@ struct LateRequestTest : testing::Test {
   }
 };
 
+TEST_F(LateRequestTest, LeavesWhoCannotBeEndedUnmarkedAtItsEnd) {
+  LateRequest late = LateRequest::abandoned(HeldClaim(claims, 0, pid, claims.try_claim(0, pid).value()), *conversation,
+                                            nudge.get(), now + 1s, LateRequest::AtEnd::let_go);
+  EXPECT_FALSE(late.settle(now));
+  EXPECT_FALSE(claims.try_claim(0, pid)) << "it has the request still";
+  EXPECT_TRUE(late.settle(now + 1s));
+  EXPECT_FALSE(claims.is_late(0, 1));
+  EXPECT_TRUE(claims.try_claim(0, pid));
+}
+
 TEST_F(LateRequestTest, MarksTheWorkerAndTellsItAndTheManager) {
   const LateRequest late = make_late();
   EXPECT_TRUE(claims.is_late(0, 1));

@@ -217,6 +217,56 @@ TEST(PoolConfig, HasAKeyThatIsTheSameInEveryBuild) {
   EXPECT_EQ(socket_path("", pool.key(), 0), "/ef40b860bb88ab18.0");
 }
 
+// ---- external applications, and sockets that workers share ----
+
+PoolConfig external(std::uint32_t max_connections) {
+  PoolConfig pool = everything().pools[0];
+  pool.endpoints = {"127.0.0.1:9000", "[::1]:9000", "/run/app"};
+  pool.max_connections = max_connections;
+  return pool;
+}
+
+TEST(PoolConfig, OfAnExternalApplicationGoesThroughJsonUnchanged) {
+  Configuration before = everything();
+  before.pools = {external(77)};
+  const auto after = configuration_from_json(to_json(before));
+  ASSERT_TRUE(after) << after.error().what;
+  EXPECT_EQ(*after, before);
+  before.pools[0] = everything().pools[0];
+  before.pools[0].listen = "127.0.0.1:9000";
+  EXPECT_EQ(configuration_from_json(to_json(before))->pools[0].listen, "127.0.0.1:9000");
+}
+
+TEST(PoolConfig, OfOtherPlacesIsAnotherPool) {
+  std::set<std::uint64_t> keys = {everything().pools[0].key(), external(77).key(), external(78).key()};
+  PoolConfig other = external(77);
+  other.endpoints.pop_back();
+  keys.insert(other.key());
+  PoolConfig shared = everything().pools[0];
+  shared.listen = "/run/app";
+  keys.insert(shared.key());
+  EXPECT_EQ(keys.size(), 5U);
+}
+
+TEST(PoolConfig, GivesEachEndpointSlotsForAllOfItsConnections) {
+  for (const std::uint32_t connections : {1U, 63U, 64U, 65U, 100U, 256U, 4'096U}) {
+    const PoolConfig pool = external(connections);
+    std::vector<std::uint32_t> sums(3);
+    for (std::uint32_t slot = 0; slot < pool.slot_count(); ++slot) {
+      EXPECT_LE(capacity_of_slot(pool, slot), 64U);
+      sums[slot % 3] += capacity_of_slot(pool, slot);
+      EXPECT_EQ(slot_address(pool, "/run", 1, slot), pool.endpoints[slot % 3]);
+    }
+    EXPECT_EQ(sums, std::vector<std::uint32_t>(3, connections));
+  }
+}
+
+TEST(PoolConfig, RefusesPlacesThatCannotBe) {
+  EXPECT_EQ(refusal(with_pool(R"("endpoints": ["/a"], "listen": "/b")")),
+            "pools[1].listen: is not for a pool with endpoints");
+  EXPECT_EQ(refusal(with_pool(R"("max_connections": 0)")), "pools[1].max_connections: 0 is not in 1 … 4096");
+}
+
 TEST(PoolConfig, GivesEachSlotASocketOfItsOwn) {
   EXPECT_EQ(socket_path("/run/x", 0xab, 0), "/run/x/00000000000000ab.0");
   EXPECT_EQ(socket_path("/run/x", ~0ULL, 1'023).size(), std::string("/run/x").size() + socket_name_bytes);
