@@ -39,6 +39,16 @@ include apxs.mk
 $(BUILD)/obj/tests/%.o: CXXFLAGS += -O0
 $(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*): CXXFLAGS := $(CXXFLAGS)
 
+# GoogleTest's headers are most of what a test includes: compiled once for all of them.
+TEST_HEADERS := $(BUILD)/obj/tests/googletest.h
+TEST_OBJECTS := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard tests/unit/*_test.cpp tests/process/*_test.cpp tests/httpd/*_test.cpp))
+$(TEST_OBJECTS): CPPFLAGS += -include $(TEST_HEADERS)
+$(TEST_OBJECTS): $(TEST_HEADERS).gch
+$(TEST_HEADERS).gch:
+	@mkdir -p $(@D)
+	@printf '#include <gmock/gmock.h>\n#include <gtest/gtest.h>\n' > $(TEST_HEADERS)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O0 -x c++-header $(TEST_HEADERS) -o $@
+
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@

@@ -63,12 +63,12 @@ TEST_F(WorkerStart, GivesTheFolderTheUmaskAndTheLimitsThatWereAskedFor) {
   pool_.folder = "/usr/share";
   pool_.umask = 027;
   pool_.limits = {
-      .address_space_bytes = std::uint64_t{1} << 30, .open_files = 64, .cpu_seconds = 600, .core_bytes = 4'096};
+      .address_space_bytes = std::uint64_t{1} << 49, .open_files = 64, .cpu_seconds = 600, .core_bytes = 4'096};
   rig_.configure({pool_});
   ASSERT_TRUE(rig_.is_ready(pool_));
   EXPECT_EQ(reported(file_, "folder"), Texts{"/usr/share"});
   EXPECT_EQ(reported(file_, "umask"), Texts{"27"});
-  EXPECT_EQ(reported(file_, "as"), Texts{"1073741824 1073741824"});
+  EXPECT_EQ(reported(file_, "as"), Texts{"562949953421312 562949953421312"});
   EXPECT_EQ(reported(file_, "nofile"), Texts{"64 64"});
   EXPECT_EQ(reported(file_, "cpu"), Texts{"600 605"});
   EXPECT_EQ(reported(file_, "core"), Texts{"4096 4096"});

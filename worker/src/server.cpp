@@ -227,7 +227,7 @@ void Server::close(Connection& connection) {
 void Server::start_draining() {
   if (!is_draining_) {
     // What has come until now is still served. On a socket that others hold too, they or a successor accept what waits.
-    while (listener_.is_own() && is_listening_ && accept_one()) {
+    while (listener_.is_own() && accept_one()) {
     }
     for (std::size_t rounds = connections_.size() / events_per_turn + 1; rounds > 0; --rounds) {
       turn(0);
