@@ -140,6 +140,15 @@ void check_socket_folders(const server_rec* main_server, const GlobalConfig& glo
   }
 }
 
+// The option that says how much room the pool takes, and how much.
+std::string size_text(const PoolConfig& pool) {
+  if (pool.is_external())
+    return "-max-connections " + std::to_string(pool.max_connections) + ": counts as a process for each " +
+           std::to_string(max_capacity) + " of an endpoint, and";
+  const std::string option = pool.max_processes > pool.processes ? "-max-processes " : "-processes ";
+  return option + std::to_string(pool.max_processes) + ':';
+}
+
 void check_totals(const server_rec* main_server, Mistakes& mistakes) {
   std::uint32_t pools = 0, processes = 0;
   for_each_pool(main_server, [&](const server_rec*, PoolSettings& settings) {
@@ -147,14 +156,10 @@ void check_totals(const server_rec* main_server, Mistakes& mistakes) {
       mistakes.add(settings, "one FastCgiServer too many; accepted: at most " + std::to_string(max_pools));
     const bool fitted = processes <= max_workers;
     processes += settings.pool.slot_count();
-    const std::string wish = settings.pool.is_external()
-                                 ? "-max-connections " + std::to_string(settings.pool.max_connections) +
-                                       ": counts as a process for each " + std::to_string(max_capacity) +
-                                       " of an endpoint, and"
-                                 : "-processes " + std::to_string(settings.pool.processes) + ":";
     if (fitted && processes > max_workers)
-      mistakes.add(settings, wish + " brings the total of all pools to " + std::to_string(processes) +
-                                 "; accepted: at most " + std::to_string(max_workers) + " together");
+      mistakes.add(settings, size_text(settings.pool) + " brings the total of all pools to " +
+                                 std::to_string(processes) + "; accepted: at most " + std::to_string(max_workers) +
+                                 " together");
   });
 }
 

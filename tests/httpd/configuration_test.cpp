@@ -254,6 +254,16 @@ const Mistake mistakes[] = {
          " -max-connections 4096",
      {"FastCgiExternalServer: /x/other: -max-connections 4096: counts as a process for each 64 of an endpoint, and "
       "brings the total of all pools to 4225; accepted: at most 4096"}},
+    {"MaxProcessesTooManyTogether",
+     on_external("-host 127.0.0.1:1 -host 127.0.0.1:2 -max-connections 4096") + "\n" +
+         "FastCgiExternalServer /x/other" +
+         [] {
+           std::string hosts;
+           for (int i = 1; i <= 62; ++i) hosts += " -host 127.0.0.1:" + std::to_string(i);
+           return hosts;
+         }() +
+         " -max-connections 4096\n" + on_pool("-processes 1 -max-processes 2"),
+     {"/bin/hello: -max-processes 2: brings the total of all pools to 4098; accepted: at most 4096"}},
     // sockets that workers share
     {"HostOfAPool",
      on_pool("-host 127.0.0.1:9000"),
