@@ -217,6 +217,8 @@ PoolConfig read_pool(const Json& value, const std::string& path, std::optional<E
   if (pool.endpoints.size() > max_endpoints)
     members.fail("endpoints", "are more than " + std::to_string(max_endpoints));
   if (pool.is_external() && !pool.listen.empty()) members.fail("listen", "is not for a pool with endpoints");
+  if (kind == Of::a_template && pool.is_external()) members.fail("endpoints", "are not for a template");
+  if (kind == Of::a_template && !pool.listen.empty()) members.fail("listen", "is not for a template");
   for (const std::string& variable : pool.environment) {
     const std::size_t equals = variable.find('=');
     if (equals == 0 || equals == std::string::npos)
@@ -462,6 +464,7 @@ std::string slot_address(const PoolConfig& pool, const std::string& folder, std:
   if (pool.is_external()) return pool.endpoints[index % pool.endpoints.size()];
   return pool.listen.empty() ? socket_path(folder, key, index) : pool.listen;
 }
+
 namespace {
 
 std::string key_path(const std::string& folder, std::uint64_t key) {

@@ -304,6 +304,8 @@ TEST(PoolTemplate, RefusesWhatIsWrong) {
   EXPECT_EQ(with("[7]"), "templates[0]: is not an object");
   EXPECT_EQ(with("[{}]"), "templates[0].pool: is missing");
   EXPECT_EQ(with(R"([{"pool": {"program": "/x"}}])"), "templates[0].pool.program: is not empty");
+  EXPECT_EQ(with(R"([{"pool": {"listen": "/x"}}])"), "templates[0].pool.listen: is not for a template");
+  EXPECT_EQ(with(R"([{"pool": {"endpoints": ["/x"]}}])"), "templates[0].pool.endpoints: are not for a template");
   EXPECT_EQ(with(R"([{"pool": {}, "max_workers": 0}])"), "templates[0].max_workers: 0 is not in 1 … 4096");
   EXPECT_EQ(with(R"([{"pool": {}, "colour": 0}])"), "templates[0].colour: is no member that is known");
 }
