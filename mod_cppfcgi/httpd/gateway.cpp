@@ -142,8 +142,10 @@ Gateway::Over Gateway::without_pool(const Error& why) {
   return {status};
 }
 
+// What to raise where more could be served at once.
 std::string Gateway::size_option() const {
-  return settings_.pool.is_external() ? "-max-connections" : "-processes, -max-processes";
+  if (settings_.pool.is_external()) return "-max-connections";
+  return settings_.template_key != 0 ? "-maxClassProcesses" : "-processes, -max-processes";
 }
 
 Gateway::Outcome Gateway::converse(Conversation& conversation) {
