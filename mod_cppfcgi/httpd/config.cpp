@@ -5,6 +5,7 @@
 #include <http_main.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 
 #include "mod_cppfcgi/httpd/barrier.h"
@@ -89,6 +90,8 @@ bool has_open_quote(const char* word) {
   return *word == '\0';
 }
 
+enum class PoolKind : std::uint8_t { own, external };  // FastCgiServer, FastCgiExternalServer
+
 // How a line of the directive goes.
 std::string form_of(const cmd_parms* command, PoolKind kind) {
   return std::string(command->cmd->name) + (kind == PoolKind::external
@@ -123,7 +126,8 @@ std::string read_pool(cmd_parms* command, const char* line, PoolKind kind) {
   settings->pool.environment = {default_path()};
   settings->file = command->directive->filename;
   settings->line = static_cast<std::uint32_t>(command->directive->line_num);
-  const auto parsed = parse_options(*settings, {words.begin() + 1, words.end()}, httpd_variable, kind);
+  const auto parse = kind == PoolKind::external ? parse_external_options : parse_options;
+  const auto parsed = parse(*settings, {words.begin() + 1, words.end()}, httpd_variable);
   if (!parsed) return settings->pool.program + ": " + parsed.error().what;
   if (std::string& folder = settings->pool.folder; !folder.empty()) {
     const char* absolute = ap_server_root_relative(command->pool, folder.c_str());
@@ -220,13 +224,13 @@ const command_rec directives[] = {
     AP_INIT_TAKE1("FastCgiManager", command(take_manager), nullptr, RSRC_CONF, "the program cppfcgi-manager"),
     AP_INIT_RAW_ARGS("FastCgiExternalServer", command(take_external), nullptr, RSRC_CONF,
                      "a name, -host host:port or -socket file, and options: -mount /prefix, -idle-timeout time, ..."),
+    AP_INIT_RAW_ARGS("FastCgiConfig", command(take_dynamic), nullptr, RSRC_CONF,
+                     "options for applications without a FastCgiServer line: -maxProcesses n, -killInterval time, ..."),
     // mod_fastcgi's old names
     AP_INIT_RAW_ARGS("AppClass", command(take_pool), nullptr, RSRC_CONF, "the same as FastCgiServer"),
     AP_INIT_RAW_ARGS("ExternalAppClass", command(take_external), nullptr, RSRC_CONF,
                      "the same as FastCgiExternalServer"),
-    AP_INIT_RAW_ARGS("FastCgiConfig", command(take_dynamic), nullptr, RSRC_CONF,
-                     "options for applications without a FastCgiServer line: -maxProcesses n, -killInterval time, ..."),
-    AP_INIT_RAW_ARGS("FCGIConfig", command(take_dynamic), nullptr, RSRC_CONF, "FastCgiConfig's old name"),
+    AP_INIT_RAW_ARGS("FCGIConfig", command(take_dynamic), nullptr, RSRC_CONF, "the same as FastCgiConfig"),
     AP_INIT_RAW_ARGS("FastCgiWrapper", command(take_later), with_advice("; workers run as httpd's User and Group"),
                      OR_ALL | RSRC_CONF, ""),
     AP_INIT_RAW_ARGS("FastCgiSuexec", command(take_later), with_advice("; workers run as httpd's User and Group"),

@@ -118,7 +118,6 @@ struct Parse {
   std::string_view value;
   Timeouts& timeouts;
   DynamicSettings* dynamic = nullptr;  // for FastCgiConfig
-  PoolKind kind = PoolKind::own;
 };
 
 struct Option {
@@ -315,44 +314,58 @@ Result<void> apply_port(Parse& parse) {
 }
 
 // A file name in FastCgiIpcDir, or a path.
-Result<void> apply_socket(Parse& parse) {
-  if (parse.value.empty() || parse.value.ends_with('/'))
-    return Error{0, "not a file; accepted: a path, or a name in FastCgiIpcDir"};
-  if (parse.kind == PoolKind::external) {
-    parse.settings.pool.endpoints.emplace_back(parse.value);
-  } else {
-    parse.settings.pool.listen = parse.value;
-  }
+Result<std::string> parse_socket(std::string_view text) {
+  if (text.empty() || text.ends_with('/')) return Error{0, "not a file; accepted: a path, or a name in FastCgiIpcDir"};
+  return std::string(text);
+}
+
+// Where an external application listens.
+Result<void> apply_external_socket(Parse& parse) {
+  auto socket = parse_socket(parse.value);
+  if (!socket) return socket.error();
+  parse.settings.pool.endpoints.push_back(*std::move(socket));
   return {};
 }
 
 constexpr bool value = true, flag = false, once = false, repeated = true;
 
-constexpr std::array options = {
+// How requests are treated, whoever starts the workers.
+constexpr std::array request_options = {
     Option{"-appConnTimeout", value, once,
            [](Parse& p) { return assign(p.timeouts.app_conn, parse_time(p.value, milliseconds(0))); }},
+    Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
+    Option{"-idle-timeout", value, once,
+           [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},
+    Option{"-max-threads", value, once,
+           [](Parse& p) { return assign(p.settings.max_threads, parse_count(p.value, 1, max_waiting)); }},
+    Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
+    Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
+    Option{"-pass-header", value, repeated, apply_pass_header},
+    Option{"-queue", value, once,
+           [](Parse& p) { return assign(p.settings.queue_limit, parse_count(p.value, 0, max_waiting)); }},
+    Option{"-queue-timeout", value, once,
+           [](Parse& p) { return assign(p.timeouts.queue, parse_time(p.value, milliseconds(1))); }},
+    Option{"-request-timeout", value, once,
+           [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
+    Option{"-retries", value, once, [](Parse& p) { return assign(p.settings.retries, parse_count(p.value, 0, 10)); }},
+};
+
+// Of workers that are started here.
+constexpr std::array worker_options = {
     Option{"-autoUpdate", flag, once, [](Parse& p) { return set(p.settings.pool.follows_program); }},
     Option{"-chdir", value, once, apply_chdir},
     Option{"-deploy", value, once, apply_deploy},
     Option{"-deploy-check", value, once, apply_deploy_check},
     Option{"-drain-timeout", value, once,
            [](Parse& p) { return assign(p.settings.pool.drain_grace, parse_time(p.value, milliseconds(0))); }},
-    Option{"-flush", flag, once, [](Parse& p) { return set(p.settings.flush); }},
-    Option{"-host", value, repeated, apply_host},
     Option{
         "-idle-process-timeout", value, once,
         [](Parse& p) { return assign(p.settings.pool.idle_process_timeout, parse_time(p.value, milliseconds(100))); }},
-    Option{"-idle-timeout", value, once,
-           [](Parse& p) { return assign(p.settings.idle_timeout, parse_time(p.value, milliseconds(1))); }},
     Option{"-init-start-delay", value, once,
            [](Parse& p) { return assign(p.settings.pool.init_start_delay, parse_time(p.value, milliseconds(0))); }},
     Option{"-initial-env", value, repeated, apply_initial_env},
     Option{"-listen-queue-depth", value, once,
            [](Parse& p) { return assign(p.settings.pool.listen_queue_depth, parse_count(p.value, 1, 65'535)); }},
-    Option{"-max-connections", value, once,
-           [](Parse& p) {
-             return assign(p.settings.pool.max_connections, parse_count(p.value, 1, max_endpoint_connections));
-           }},
     Option{"-max-lifetime", value, once,
            [](Parse& p) {
              return assign(p.settings.pool.max_lifetime, parse_time_or_none(p.value, milliseconds(1'000)));
@@ -365,12 +378,6 @@ constexpr std::array options = {
         [](Parse& p) { return assign(p.settings.pool.max_rss_bytes, parse_bytes(p.value, std::uint64_t{1} << 20)); }},
     Option{"-min-server-life", value, once,
            [](Parse& p) { return assign(p.settings.pool.min_server_life, parse_time(p.value, milliseconds(0))); }},
-    Option{"-max-threads", value, once,
-           [](Parse& p) { return assign(p.settings.max_threads, parse_count(p.value, 1, max_waiting)); }},
-    Option{"-mount", value, once, [](Parse& p) { return assign(p.settings.mount, parse_mount(p.value)); }},
-    Option{"-nph", flag, once, [](Parse& p) { return set(p.settings.nph); }},
-    Option{"-pass-header", value, repeated, apply_pass_header},
-    Option{"-port", value, once, apply_port},
     Option{"-priority", value, once, apply_priority},
     Option{"-probe-interval", value, once,
            [](Parse& p) {
@@ -378,14 +385,7 @@ constexpr std::array options = {
            }},
     Option{"-processes", value, once,
            [](Parse& p) { return assign(p.settings.pool.processes, parse_count(p.value, 1, 1'024)); }},
-    Option{"-queue", value, once,
-           [](Parse& p) { return assign(p.settings.queue_limit, parse_count(p.value, 0, max_waiting)); }},
-    Option{"-queue-timeout", value, once,
-           [](Parse& p) { return assign(p.timeouts.queue, parse_time(p.value, milliseconds(1))); }},
-    Option{"-request-timeout", value, once,
-           [](Parse& p) { return assign(p.settings.request_timeout, parse_time_or_none(p.value, milliseconds(1))); }},
     Option{"-restart-delay", value, once, apply_restart_delay},
-    Option{"-retries", value, once, [](Parse& p) { return assign(p.settings.retries, parse_count(p.value, 0, 10)); }},
     Option{"-rlimit-as", value, once,
            [](Parse& p) {
              return assign(p.settings.pool.limits.address_space_bytes, parse_bytes(p.value, std::uint64_t{1} << 20));
@@ -397,20 +397,24 @@ constexpr std::array options = {
              return assign(p.settings.pool.limits.open_files, parse_count(p.value, fewest_open_files, most_open_files));
            }},
     Option{"-scale-guard", value, once, apply_scale_guard},
-    Option{"-socket", value, once, apply_socket},
     Option{"-umask", value, once, apply_umask},
 };
 
-// What makes sense where nobody starts the workers.
-constexpr std::array<std::string_view, 14> external_options = {
-    "-appConnTimeout", "-flush", "-host",          "-idle-timeout", "-max-connections", "-mount",   "-nph",
-    "-pass-header",    "-queue", "-queue-timeout", "-max-threads",  "-request-timeout", "-retries", "-socket"};
-constexpr std::array<std::string_view, 2> external_only = {"-host", "-max-connections"};
+// FastCgiServer's own: where its workers share a socket.
+constexpr std::array shared_socket_options = {
+    Option{"-port", value, once, apply_port},
+    Option{"-socket", value, once, [](Parse& p) { return assign(p.settings.pool.listen, parse_socket(p.value)); }},
+};
 
-bool is_for(std::string_view name, PoolKind kind) {
-  const auto is_in = [name](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };
-  return kind == PoolKind::external ? is_in(external_options) : !is_in(external_only);
-}
+// FastCgiExternalServer's own.
+constexpr std::array external_options = {
+    Option{"-host", value, repeated, apply_host},
+    Option{"-max-connections", value, once,
+           [](Parse& p) {
+             return assign(p.settings.pool.max_connections, parse_count(p.value, 1, max_endpoint_connections));
+           }},
+    Option{"-socket", value, once, apply_external_socket},
+};
 
 // How mod_fastcgi spells what else it calls.
 std::string_view canonical(std::string_view word) {
@@ -441,6 +445,16 @@ constexpr std::array for_dynamic_alone = {
     Later{"-singleThreshold", for_dynamic}, Later{"-singleThreshhold", for_dynamic},
     Later{"-multiThreshold", for_dynamic},  Later{"-multiThreshhold", for_dynamic},
     Later{"-processSlack", for_dynamic},    Later{"-restart", for_dynamic},
+};
+
+// Where nobody starts workers.
+constexpr std::string_view for_workers = "is for workers that are started here: remove it";
+constexpr std::array for_own_alone = {
+    Later{"-user", for_workers},
+    Later{"-group", for_workers},
+    Later{"-minProcesses", for_dynamic},
+    Later{"-min-processes", for_dynamic},
+    Later{"-maxClassProcesses", for_dynamic},
 };
 
 // ---- FastCgiConfig ----
@@ -521,19 +535,21 @@ constexpr std::array dynamic_options = {
            [](Parse& p) { return map_time(p, milliseconds(1), "-updateInterval", "demand is not sampled"); }},
 };
 
-// Of FastCgiServer.
+// Of FastCgiServer, and of FastCgiExternalServer.
+constexpr std::string_view for_one_external =
+    "is for an application that something else starts: write it in that one's FastCgiExternalServer line, or remove it";
 constexpr std::array for_declared_alone = {
+    Later{"-host", for_one_external},
+    Later{"-max-connections", for_one_external},
+    Later{"-port", "is for one application: write it in that one's FastCgiServer line, or remove it"},
+    Later{"-socket",
+          "is for one application: write it in that one's FastCgiServer or FastCgiExternalServer line, or remove it"},
     Later{"-deploy-check", "is for one application: write it in that one's FastCgiServer line, or remove it"},
     Later{"-mount", "is for one application: write it in that one's FastCgiServer line, or remove it"},
     Later{"-nph", "is for one application: write it in that one's FastCgiServer line, or remove it"},
     Later{"-max-processes",
           "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n for each application, "
           "-maxProcesses n for all together"},
-    Later{"-host", "is for one application: write it in that one's FastCgiExternalServer line, or remove it"},
-    Later{"-max-connections",
-          "is for one application: write it in that one's FastCgiExternalServer line, or remove it"},
-    Later{"-port", "is for one application: write it in that one's FastCgiServer line, or remove it"},
-    Later{"-socket", "is for one application: write it in that one's FastCgiServer line, or remove it"},
     Later{"-processes", "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n"},
 };
 
@@ -550,33 +566,37 @@ auto find_named(const Table& table, std::string_view word) {
 struct Vocabulary {
   Options own;
   std::vector<Laters> later;
-  Options common;
-  PoolKind kind = PoolKind::own;
+  std::vector<Options> common;
+  std::vector<Options> misplaced = {};  // that another directive takes
+  std::string_view why_misplaced = {};
 
-  bool takes(std::string_view name) const { return find_named(own, name) != own.end() || is_for(name, kind); }
+  const Option* find(std::string_view word) const {
+    if (const Option* option = find_in({own}, word)) return option;
+    return find_in(common, canonical(word));
+  }
+  const Later* find_later(std::string_view word) const {
+    if (find_in({own}, word) != nullptr) return nullptr;
+    for (const Laters& table : later) {
+      if (const auto option = find_named(table, word); option != table.end()) return &*option;
+    }
+    return nullptr;
+  }
+  bool is_misplaced(std::string_view word) const { return find_in(misplaced, canonical(word)) != nullptr; }
+  // All that find() finds and find_later() does not.
   std::set<std::string_view> accepted() const {
     std::set<std::string_view> names;
-    for (const Options& table : {own, common}) {
+    for (const Option& option : own) names.insert(option.name);
+    for (const Options& table : common) {
       for (const Option& option : table) {
-        if (takes(option.name) && find_later(option.name) == nullptr) names.insert(option.name);
+        if (find_later(option.name) == nullptr) names.insert(option.name);
       }
     }
     return names;
   }
-  std::string list() const {
-    std::string text;
-    for (const std::string_view name : accepted()) text += (text.empty() ? "" : ", ") + std::string(name);
-    return text;
-  }
 
-  const Option* find(std::string_view word) const {
-    if (const auto option = find_named(own, word); option != own.end()) return &*option;
-    const auto option = find_named(common, canonical(word));
-    return option == common.end() ? nullptr : &*option;
-  }
-  const Later* find_later(std::string_view word) const {
-    if (find_named(own, word) != own.end()) return nullptr;
-    for (const Laters& table : later) {
+ private:
+  static const Option* find_in(const std::vector<Options>& tables, std::string_view word) {
+    for (const Options& table : tables) {
       if (const auto option = find_named(table, word); option != table.end()) return &*option;
     }
     return nullptr;
@@ -606,11 +626,15 @@ Error missing_value(const std::string& word) {
   return {0, word + ": its value is missing; accepted: " + word + " value"};
 }
 
+std::string accepted_options(const Vocabulary& vocabulary) {
+  std::string list;
+  for (const std::string_view name : vocabulary.accepted()) list += (list.empty() ? "" : ", ") + std::string(name);
+  return list;
+}
+
 Error misplaced_option(const Vocabulary& vocabulary, const std::string& word) {
-  const std::string why = vocabulary.kind == PoolKind::external
-                              ? "not for FastCgiExternalServer, whose workers nobody starts here"
-                              : "not for FastCgiServer, which starts its own workers";
-  return {0, word + ": " + why + "; accepted: " + vocabulary.list()};
+  return {0,
+          word + ": not for " + std::string(vocabulary.why_misplaced) + "; accepted: " + accepted_options(vocabulary)};
 }
 
 Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
@@ -628,7 +652,7 @@ Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
   for (const std::string_view name : vocabulary.accepted()) consider(name);
   const bool is_near = nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3);
   return {0, word + ": there is no such option" + (is_near ? "; did you mean " + std::string(nearest) + '?' : "") +
-                 "; accepted: " + vocabulary.list()};
+                 "; accepted: " + accepted_options(vocabulary)};
 }
 
 }  // namespace
@@ -657,33 +681,7 @@ bool is_utf8(std::string_view text) {
 
 namespace {
 
-// What each option may be, but not together.
-Result<void> check_together(const PoolSettings& settings, PoolKind kind, bool has_port, bool has_socket) {
-  const PoolConfig& pool = settings.pool;
-  if (!pool.deploy_check.empty() && !pool.follows_program)
-    return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
-  if (kind == PoolKind::external) {
-    if (pool.endpoints.empty())
-      return Error{0, "it does not say where the application listens; accepted: -host host:port, or -socket file"};
-    if (has_socket && pool.endpoints.size() > 1)
-      return Error{0, "-host and -socket: accepted: one or more -host, or one -socket"};
-    if (pool.endpoints.size() > max_endpoints)
-      return Error{0, "-host: given more than " + std::to_string(max_endpoints) + " times; accepted: so many at most"};
-    return {};
-  }
-  if (has_port && has_socket) return Error{0, "-port and -socket: accepted: one of them"};
-  const std::string_view shared = has_port ? "-port" : "-socket";
-  if ((has_port || has_socket) && !pool.deploy_check.empty())
-    return Error{0, "-deploy-check and " + std::string(shared) +
-                        ": on a socket that all workers share, any of them may answer; accepted: one of them"};
-  if ((has_port || has_socket) && pool.probe_interval.count() > 0)
-    return Error{0, "-probe-interval and " + std::string(shared) +
-                        ": on a socket that all workers share, any of them may answer; accepted: one of them"};
-  return {};
-}
-
-// Which ones were given.
-using Given = std::set<std::string_view>;
+using Given = std::set<std::string_view>;  // options, by their names
 
 Result<Given> parse_words(const Vocabulary& vocabulary, const std::vector<std::string>& words, Parse parse) {
   Given given;
@@ -691,8 +689,8 @@ Result<Given> parse_words(const Vocabulary& vocabulary, const std::vector<std::s
     const std::string& word = words[i];
     if (const Later* later = vocabulary.find_later(word)) return Error{0, word + ": " + std::string(later->advice)};
     const Option* option = vocabulary.find(word);
+    if (option == nullptr && vocabulary.is_misplaced(word)) return misplaced_option(vocabulary, word);
     if (option == nullptr) return unknown_option(vocabulary, word);
-    if (!vocabulary.takes(option->name)) return misplaced_option(vocabulary, word);
     if (!given.insert(option->name).second && !option->may_repeat)
       return Error{0, word + ": given twice; accepted: once"};
 
@@ -707,32 +705,74 @@ Result<Given> parse_words(const Vocabulary& vocabulary, const std::vector<std::s
   return given;
 }
 
-Result<void> settle_processes(PoolConfig& pool) {
+Result<void> check_sizes(PoolConfig& pool) {
   if (pool.max_processes == 0) pool.max_processes = pool.processes;
   if (pool.max_processes >= pool.processes) return {};
-  return Error{0, "-max-processes " + std::to_string(pool.max_processes) + ": below -processes " +
-                      std::to_string(pool.processes) + "; accepted: " + std::to_string(pool.processes) +
-                      " to 1024, or a smaller -processes"};
+  const std::string processes = std::to_string(pool.processes);
+  return Error{0, "-max-processes " + std::to_string(pool.max_processes) + ": below -processes " + processes +
+                      "; accepted: " + processes + " to 1024, or a smaller -processes"};
+}
+
+// What each option may be, but not together.
+Result<void> check_together(const PoolConfig& pool, const Given& given) {
+  if (!pool.deploy_check.empty() && !pool.follows_program)
+    return Error{0, "-deploy-check: without -deploy roll (or -autoUpdate) nothing is deployed; accepted: both"};
+  if (given.contains("-port") && given.contains("-socket")) return Error{0, "-port and -socket: accepted: one of them"};
+  if (pool.has_own_sockets()) return {};
+  const std::string why = std::string(given.contains("-port") ? "-port" : "-socket") +
+                          ": on a socket that all workers share, any of them may answer; accepted: one of them";
+  if (!pool.deploy_check.empty()) return Error{0, "-deploy-check and " + why};
+  if (pool.probe_interval.count() > 0) return Error{0, "-probe-interval and " + why};
+  return {};
+}
+
+Result<void> check_endpoints(const PoolConfig& pool, const Given& given) {
+  if (pool.endpoints.empty())
+    return Error{0, "it does not say where the application listens; accepted: -host host:port, or -socket file"};
+  if (given.contains("-socket") && pool.endpoints.size() > 1)
+    return Error{0, "-host and -socket: accepted: one or more -host, or one -socket"};
+  if (pool.endpoints.size() > max_endpoints)
+    return Error{0, "-host: given more than " + std::to_string(max_endpoints) + " times; accepted: so many at most"};
+  return {};
 }
 
 }  // namespace
 
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
-                           const Environment& environment, PoolKind kind) {
+                           const Environment& environment) {
   settings.pool.max_processes = 0;  // not given
   Timeouts timeouts;
-  const Vocabulary vocabulary{.own = {}, .later = {later_options, for_dynamic_alone}, .common = options, .kind = kind};
-  const auto given = parse_words(vocabulary, words, {settings, environment, {}, timeouts, nullptr, kind});
+  const Vocabulary vocabulary{.own = shared_socket_options,
+                              .later = {later_options, for_dynamic_alone},
+                              .common = {request_options, worker_options},
+                              .misplaced = {external_options},
+                              .why_misplaced = "FastCgiServer, which starts its own workers"};
+  const auto given = parse_words(vocabulary, words, {settings, environment, {}, timeouts});
   if (!given) return given.error();
-  if (auto fine = settle_processes(settings.pool); !fine) return fine;
-  if (auto fine = check_together(settings, kind, given->contains("-port"), given->contains("-socket")); !fine)
-    return fine;
+  if (auto good = check_sizes(settings.pool); !good) return good;
+  if (auto good = check_together(settings.pool, *given); !good) return good;
+  return settle_queue_timeout(settings, timeouts);
+}
+
+Result<void> parse_external_options(PoolSettings& settings, const std::vector<std::string>& words,
+                                    const Environment& environment) {
+  Timeouts timeouts;
+  const Vocabulary vocabulary{.own = external_options,
+                              .later = {for_own_alone, for_dynamic_alone},
+                              .common = {request_options},
+                              .misplaced = {shared_socket_options, worker_options},
+                              .why_misplaced = "FastCgiExternalServer, whose workers nobody starts here"};
+  const auto given = parse_words(vocabulary, words, {settings, environment, {}, timeouts});
+  if (!given) return given.error();
+  if (auto good = check_endpoints(settings.pool, *given); !good) return good;
   return settle_queue_timeout(settings, timeouts);
 }
 
 Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<std::string>& words,
                                    const Environment& environment) {
-  const Vocabulary vocabulary{.own = dynamic_options, .later = {for_declared_alone, later_options}, .common = options};
+  const Vocabulary vocabulary{.own = dynamic_options,
+                              .later = {for_declared_alone, later_options},
+                              .common = {request_options, worker_options}};
   Timeouts timeouts;
   const auto given = parse_words(vocabulary, words, {settings.common, environment, {}, timeouts, &settings});
   if (!given) return given.error();

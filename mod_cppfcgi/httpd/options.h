@@ -16,12 +16,14 @@ namespace cppfcgi {
 // The value of a variable in httpd's own environment, for `-initial-env NAME`.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-enum class PoolKind { own, external };  // FastCgiServer, FastCgiExternalServer
-
 // Fills `settings` from the words after the program. Addresses stay as they are written, but for -port. Error:
 // "-processes 0: out of range; accepted: 1 to 1024".
 Result<void> parse_options(PoolSettings& settings, const std::vector<std::string>& words,
-                           const Environment& environment, PoolKind kind = PoolKind::own);
+                           const Environment& environment);
+
+// Likewise for FastCgiExternalServer.
+Result<void> parse_external_options(PoolSettings& settings, const std::vector<std::string>& words,
+                                    const Environment& environment);
 
 // Likewise for FastCgiConfig; several lines add up.
 Result<void> parse_dynamic_options(DynamicSettings& settings, const std::vector<std::string>& words,
