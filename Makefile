@@ -34,9 +34,9 @@ products: $(PRODUCTS)
 
 include apxs.mk
 
-# A test is compiled as often as it is run, and optimizing it takes longer than all that it saves. What tests start, and what makes
-# loads, are another matter.
-$(BUILD)/obj/tests/%.o: CXXFLAGS += -O0
+# A test is compiled as often as it is run, and optimizing it takes longer than all that it saves; so does all that a debugger could
+# know of it beyond its lines. What tests start, and what makes loads, are another matter.
+$(BUILD)/obj/tests/%.o: CXXFLAGS += -O0 -g1
 $(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*): CXXFLAGS := $(CXXFLAGS)
 
 # GoogleTest's headers are most of what a test includes: compiled once for all of them.
@@ -47,7 +47,7 @@ $(TEST_OBJECTS): $(TEST_HEADERS).gch
 $(TEST_HEADERS).gch:
 	@mkdir -p $(@D)
 	@printf '#include <gmock/gmock.h>\n#include <gtest/gtest.h>\n' > $(TEST_HEADERS)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O0 -x c++-header $(TEST_HEADERS) -o $@
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -x c++-header $(TEST_HEADERS) -o $@
 
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
