@@ -146,7 +146,7 @@ TEST(Client, SeesWhatNeverComes) {
   plan.per_second = 20;
   plan.patience = Milliseconds(200);
   Traffic traffic(plan);
-  std::this_thread::sleep_for(Milliseconds(500));
+  last_for(Milliseconds(500));
   const Outcomes outcomes = traffic.stop();
   EXPECT_EQ(outcomes.count(Verdict::silent), outcomes.size()) << outcomes.text();
   EXPECT_GT(outcomes.size(), 0U);

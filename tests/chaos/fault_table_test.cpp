@@ -33,7 +33,7 @@ class FaultTable : public testing::TestWithParam<Setting> {
     plan.patience = patience;
     Traffic traffic(plan);
     fault();
-    std::this_thread::sleep_for(300ms);
+    last_for(300ms);
     return finish(site, traffic.stop());
   }
   Outcomes during(Site& site, const std::function<void()>& fault) { return during(site, mixed(), fault); }
@@ -130,7 +130,7 @@ TEST_P(FaultTable, RequestsThatCrashTheirWorkerCostOthersNothing) {
         if (question.nonce % 100 == 0) question.deed = deaths[question.nonce / 100 % std::size(deaths)];
         return question;
       },
-      [] { std::this_thread::sleep_for(row_length()); });
+      [] { last_for(row_length()); });
   const std::size_t deadly = outcomes.count([&](const Outcome& o) { return is_deadly(o.question); });
   EXPECT_TRUE(site.becomes_complete(1'000ms));
   const std::size_t deaths = site.starts() - starts;
@@ -157,7 +157,7 @@ TEST_P(FaultTable, CrashesInTheMiddleOfAnAnswerCutItAtOnce) {
         question.deed = question.nonce % 2 == 0 ? "half-segv" : "half-exit";
         return question;
       },
-      [] { std::this_thread::sleep_for(row_length()); });
+      [] { last_for(row_length()); });
   double longest = 0;
   std::size_t halves = 0;
   for (const Outcome& outcome : outcomes.all()) {
@@ -182,18 +182,18 @@ class BrokenProgram : public FaultTable {
     std::chrono::microseconds broken{0}, healed{0};
     Milliseconds back{0};
     Traffic traffic(site.plan(mixed()));
-    std::this_thread::sleep_for(500ms);
+    last_for(500ms);
     site.deploy_broken();
     starts = site.starts();
     for (const pid_t worker : site.workers()) ::kill(worker, SIGKILL);
     broken = traffic.now();
-    std::this_thread::sleep_for(time);
+    last_for(time);
     starts = site.starts() - starts;
     healed = traffic.now();
     site.deploy();
     EXPECT_TRUE(site.becomes_complete(1'000ms)) << "not all workers are back";
     back = std::chrono::duration_cast<Milliseconds>(traffic.now() - healed);
-    std::this_thread::sleep_for(500ms);
+    last_for(500ms);
     const Outcomes outcomes = finish(site, traffic.stop());
     report(fmt::format("the program broken for {} s", time.count() / 1'000), outcomes,
            fmt::format("{} starts, all back {} ms after", starts, back.count()));
@@ -230,7 +230,7 @@ TEST_P(FaultTable, TheKillOfAnHttpdChildCostsWhatWasInIt) {
       ++kills;
     });
     // The last one's claims are given back, too.
-    std::this_thread::sleep_for(1'000ms);
+    last_for(1'000ms);
   });
   report("httpd's child killed, every 3 s", outcomes, fmt::format("{} kills", kills));
   expect_only(outcomes, {Verdict::closed, Verdict::cut});
@@ -272,10 +272,10 @@ TEST_P(FaultTable, AWorkerThatDiesWithTheManagerCostsNoMoreThanByItself) {
 TEST_P(FaultTable, AStoppedWorkerCostsOneRequestAtItsDeadline) {
   Site site(GetParam(), "-request-timeout 1");
   const Outcomes outcomes = during(site, [&] {
-    std::this_thread::sleep_for(300ms);
+    last_for(300ms);
     const auto workers = site.workers();
     ::kill(workers[random_() % workers.size()], SIGSTOP);
-    std::this_thread::sleep_for(is_full() ? 10'000ms : 3'000ms);
+    last_for(is_full() ? 10'000ms : 3'000ms);
   });
   double longest = 0;
   for (const Outcome& outcome : outcomes.all()) {
@@ -294,7 +294,7 @@ TEST_P(FaultTable, GracefulRestartsCostNothingAndKeepTheWorkers) {
   const Outcomes outcomes = during(site, [&] {
     for (int i = 0; i < repetitions(); ++i) {
       site.httpd().graceful();
-      std::this_thread::sleep_for(is_full() ? 2'000ms : 500ms);
+      last_for(is_full() ? 2'000ms : 500ms);
     }
   });
   report("graceful restarts", outcomes, fmt::format("{} times", repetitions()));
@@ -368,7 +368,7 @@ TEST_P(FaultTable, SlowReadersDoNotStarveFastClients) {
   plan.per_second = 200;
   Traffic traffic(plan);
   EXPECT_TRUE(wait_until([&] { return slow.have_all_begun(); }, 10'000ms));
-  std::this_thread::sleep_for(row_length());
+  last_for(row_length());
   const Outcomes outcomes = finish(site, traffic.stop());
   slow.finish();
   report("50 readers of 8 MB at 10 KB/s", outcomes, fmt::format("{} of {} readers", slow.right(), readers));
@@ -385,7 +385,7 @@ TEST_P(FaultTable, AfterTheKillOfHttpdsParentNothingOfOursIsLeft) {
     return !site.workers().empty() || !site.httpd().managers().empty() || fs::exists(sockets);
   };
   const auto kill_parent = [&] {
-    std::this_thread::sleep_for(500ms);
+    last_for(500ms);
     ::kill(parent, SIGKILL);
     EXPECT_TRUE(wait_until([&] { return !is_left(); }, 3'000ms));
   };

@@ -48,7 +48,7 @@ Hit exhaust_descriptors(Hit process) {
   if (!process) return std::nullopt;
   const std::size_t now = open_descriptors(*process);
   if (!limit_descriptors(*process, now)) return std::nullopt;
-  std::this_thread::sleep_for(300ms);
+  last_for(300ms);
   limit_descriptors(*process, 1'024);
   return process;
 }
@@ -78,7 +78,7 @@ constexpr Fault faults[] = {
      [](Site& s, Random&) {
        if (!s.has_small_disk()) return Hit();
        s.fill_disk();
-       std::this_thread::sleep_for(500ms);
+       last_for(500ms);
        return s.free_disk(), Hit(0);
      }},
     {"no descriptors in a worker", 1, [](Site& s, Random& r) { return exhaust_descriptors(any_of(s.workers(), r)); }},
@@ -161,7 +161,7 @@ TEST_P(RandomFaults, FalsifyNothingRepeatNothingAndPass) {
   Episodes episodes;
   Traffic traffic(site.plan(seed()));
   for (const Deadline end(random_length()); !end.has_passed();) {
-    std::this_thread::sleep_for(Milliseconds(50 + random() % 400));
+    last_for(Milliseconds(50 + random() % 400));
     const std::size_t fault = choose_fault(random);
     const auto at = traffic.now();
     episodes.add(fault, at, faults[fault].strike(site, random));
@@ -169,7 +169,7 @@ TEST_P(RandomFaults, FalsifyNothingRepeatNothingAndPass) {
   site.deploy();
   const bool has_healed = site.becomes_complete(15'000ms);  // httpd's parent may be in its pause of 10 s
   const auto calm = traffic.now();
-  std::this_thread::sleep_for(1'000ms);
+  last_for(1'000ms);
   const Outcomes outcomes = traffic.stop();
   std::cout << GetParam().name() << ": " << outcomes.text() << "\n";
   episodes.report(GetParam(), outcomes);

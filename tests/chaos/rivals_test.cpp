@@ -38,7 +38,7 @@ class Rivals : public testing::TestWithParam<std::string> {
     warm_up();
     Traffic traffic({.port = rival_->port(), .per_second = per_second, .ask = ask});
     const std::string more = strike();
-    std::this_thread::sleep_for(300ms);
+    last_for(300ms);
     const Outcomes outcomes = traffic.stop();
     add_row("Others under the same faults", {"fault", "who", "what came of it", "moreover"},
             {fault, rival_->name(), outcomes.text(), more});
@@ -71,7 +71,7 @@ TEST_P(Rivals, RequestsThatCrash) {
     return question;
   };
   measure("1 % of the requests crash their worker", deadly, [&] {
-    std::this_thread::sleep_for(row_length());
+    last_for(row_length());
     return fmt::format("{} starts", rival_->starts() - before);
   });
 }
@@ -85,7 +85,7 @@ TEST_P(Rivals, CrashesInTheMiddle) {
     return question;
   };
   measure("a crash in the middle of an answer", half, [] {
-    std::this_thread::sleep_for(row_length());
+    last_for(row_length());
     return std::string();
   });
 }
@@ -96,7 +96,7 @@ TEST_P(Rivals, ABrokenProgram) {
       const std::size_t before = rival_->starts();
       rival_->deploy_broken();
       for (const pid_t worker : rival_->workers()) ::kill(worker, SIGKILL);
-      std::this_thread::sleep_for(time);
+      last_for(time);
       const std::size_t starts = rival_->starts() - before;
       rival_->deploy();
       const auto healed = Clock::now();
@@ -123,7 +123,7 @@ TEST_P(Rivals, TheManagerKilled) {
   measure("the manager killed", mixed, [&] {
     const auto before = rival_->workers();
     if (const pid_t manager = rival_->manager(); manager > 0) ::kill(manager, SIGKILL);
-    std::this_thread::sleep_for(row_length());
+    last_for(row_length());
     const auto now = rival_->workers();
     const auto kept = std::count_if(before.begin(), before.end(),
                                     [&](pid_t pid) { return std::find(now.begin(), now.end(), pid) != now.end(); });
@@ -136,7 +136,7 @@ TEST_P(Rivals, AWorkerStopped) {
     const auto workers = rival_->workers();
     const pid_t worker = workers.empty() ? 0 : workers[random_() % workers.size()];
     if (worker > 0) ::kill(worker, SIGSTOP);
-    std::this_thread::sleep_for(is_full() ? 10'000ms : 3'000ms);
+    last_for(is_full() ? 10'000ms : 3'000ms);
     if (worker > 0) ::kill(worker, SIGCONT);
     return std::string();
   });
@@ -152,10 +152,10 @@ TEST_P(Rivals, Reloads) {
 
 TEST_P(Rivals, TheProgramReplaced) {
   measure("the program replaced", mixed, [&] {
-    std::this_thread::sleep_for(500ms);
+    last_for(500ms);
     rival_->deploy();
     rival_->use_new_program();
-    std::this_thread::sleep_for(row_length());
+    last_for(row_length());
     return std::string();
   });
 }
@@ -173,7 +173,7 @@ TEST_P(Rivals, SlowClients) {
       [&] {
         SlowReaders slow(rival_->port(), readers, seed() + 1);
         wait_until([&] { return slow.have_all_begun(); }, 5'000ms);
-        std::this_thread::sleep_for(row_length());
+        last_for(row_length());
         slow.finish();
         return fmt::format("{} of {} readers", slow.right(), readers);
       },
@@ -183,7 +183,7 @@ TEST_P(Rivals, SlowClients) {
 TEST_P(Rivals, TheParentKilled) {
   measure("kill -9 of the web server's parent, 3 s later", mixed, [&] {
     ::kill(rival_->parent(), SIGKILL);
-    std::this_thread::sleep_for(3'000ms);
+    last_for(3'000ms);
     return fmt::format("{} workers are left", rival_->workers().size());
   });
 }

@@ -38,6 +38,9 @@ std::string target_of(const Question& question);
 // The i-th of a mixed load: nine of ten are GET; most are small, some 100 KiB, few 1 MiB; half of them sized.
 Question mixed_question(std::uint64_t seed, std::size_t i);
 
+// A load or a fault goes on for so long: its length is what the row is about, and nothing is waited for.
+inline void last_for(Milliseconds time) { std::this_thread::sleep_for(time); }
+
 enum class Verdict {
   right,         // whole, and every byte as it must be
   unavailable,   // 503
