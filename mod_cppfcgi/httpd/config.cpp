@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "mod_cppfcgi/httpd/barrier.h"
+#include "mod_cppfcgi/httpd/option_values.h"
 #include "mod_cppfcgi/httpd/options.h"
 
 namespace cppfcgi {

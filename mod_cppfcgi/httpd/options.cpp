@@ -5,11 +5,10 @@
 #include <charconv>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <optional>
-#include <set>
-#include <span>
 
+#include "mod_cppfcgi/httpd/option_values.h"
+#include "mod_cppfcgi/httpd/vocabulary.h"
 #include "shared/address.h"
 #include "shared/scoreboard.h"
 
@@ -18,85 +17,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds longest_time = std::chrono::hours(24);
 constexpr milliseconds shortest_restart_delay{100};
 constexpr std::uint32_t fewest_open_files = 16, most_open_files = 1U << 30;
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
-}
-
-// ---- values ----
-
-std::optional<std::uint64_t> parse_digits(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return {};
-  return value;
-}
-
-Result<std::uint32_t> parse_count(std::string_view text, std::uint32_t low, std::uint32_t high) {
-  const std::string accepted = "accepted: " + std::to_string(low) + " to " + std::to_string(high);
-  const auto value = parse_digits(text);
-  if (!value) return Error{0, "not a whole number; " + accepted};
-  if (*value < low || *value > high) return Error{0, "out of range; " + accepted};
-  return static_cast<std::uint32_t>(*value);
-}
-
-std::string time_text(milliseconds time) {
-  if (time.count() % 3'600'000 == 0 && time.count() > 0) return std::to_string(time.count() / 3'600'000) + "h";
-  return time.count() % 1000 == 0 ? std::to_string(time.count() / 1000) : std::to_string(time.count()) + "ms";
-}
-
-Result<milliseconds> parse_time(std::string_view text, milliseconds low) {
-  struct Unit {
-    std::string_view name;
-    std::uint64_t milliseconds;
-  };
-  constexpr std::array<Unit, 5> units = {{{"", 1'000}, {"ms", 1}, {"s", 1'000}, {"min", 60'000}, {"h", 3'600'000}}};
-  const std::string accepted = "accepted: seconds, or a whole number with ms, s, min or h, from " + time_text(low) +
-                               " to " + time_text(longest_time);
-  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-  const auto number = parse_digits(text.substr(0, digits));
-  const auto unit = std::find_if(units.begin(), units.end(),
-                                 [&](const Unit& u) { return equal_ignoring_case(u.name, text.substr(digits)); });
-  if (!number || unit == units.end()) return Error{0, "not a time; " + accepted};
-  const std::uint64_t longest = static_cast<std::uint64_t>(longest_time.count());
-  if (*number > longest / unit->milliseconds) return Error{0, "out of range; " + accepted};
-  const milliseconds time(*number * unit->milliseconds);
-  if (time < low) return Error{0, "out of range; " + accepted};
-  return time;
-}
-
-// A prefix as it is compared with the decoded path of a URL: "/", or without a slash at its end.
-Result<std::string> parse_mount(std::string_view text) {
-  const std::string accepted = "accepted: / or a path like /app, decoded";
-  const auto wrong = [&](const char* what) { return Error{0, std::string(what) + "; " + accepted}; };
-  if (!text.starts_with('/')) return wrong("does not begin with a slash");
-  if (text.find("//") != text.npos) return wrong("has an empty segment");
-  if (text.find_first_of("?#%") != text.npos) return wrong("has one of the characters ? # %");
-  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }))
-    return wrong("has a control character");
-  if (text.size() > 1 && text.ends_with('/')) text.remove_suffix(1);
-  const std::string segments = std::string(text) + '/';
-  if (segments.find("/./") != segments.npos || segments.find("/../") != segments.npos)
-    return wrong("has a segment . or ..");
-  return std::string(text);
-}
-
-Result<std::string> parse_header_name(std::string_view text) {
-  const auto is_token = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  };
-  if (text.empty() || !std::all_of(text.begin(), text.end(), is_token))
-    return Error{0, "not the name of a header; accepted: a name like Authorization, without the colon"};
-  if (equal_ignoring_case(text, "Proxy"))
-    return Error{0,
-                 "never passed, since programs would take it for the variable HTTP_PROXY; accepted: any other header"};
-  return std::string(text);
-}
 
 void set_variable(std::vector<std::string>& environment, std::string_view name, std::string_view value) {
   const std::string start = std::string(name) + '=';
@@ -105,27 +27,6 @@ void set_variable(std::vector<std::string>& environment, std::string_view name, 
 }
 
 // ---- options ----
-
-// How long a request waits for a worker, by its two names.
-struct Timeouts {
-  std::optional<milliseconds> queue;
-  std::optional<milliseconds> app_conn;
-};
-
-struct Parse {
-  PoolSettings& settings;
-  const Environment& environment;
-  std::string_view value;
-  Timeouts& timeouts;
-  DynamicSettings* dynamic = nullptr;  // for FastCgiConfig
-};
-
-struct Option {
-  std::string_view name;
-  bool has_value;
-  bool may_repeat;
-  Result<void> (*apply)(Parse& parse);
-};
 
 template <class To, class T>
 Result<void> assign(To& target, Result<T> value) {
@@ -183,25 +84,6 @@ Result<void> apply_pass_header(Parse& parse) {
   if (!name) return name.error();
   parse.settings.pass_headers.push_back(*std::move(name));
   return {};
-}
-
-// "64M": what mod_fastcgi's users know from LimitRequestBody's likes; the units are powers of 1024.
-Result<std::uint64_t> parse_bytes(std::string_view text, std::uint64_t low) {
-  struct Unit {
-    std::string_view name;
-    unsigned shift;
-  };
-  constexpr std::array<Unit, 4> units = {{{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}}};
-  constexpr std::uint64_t most = std::uint64_t{1} << 50;
-  const std::string accepted = "accepted: bytes, or a whole number with K, M or G, from " +
-                               (low == 0 ? "0" : std::to_string(low >> 20) + "M") + " on";
-  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-  const auto number = parse_digits(text.substr(0, digits));
-  const auto unit = std::find_if(units.begin(), units.end(),
-                                 [&](const Unit& u) { return equal_ignoring_case(u.name, text.substr(digits)); });
-  if (!number || unit == units.end()) return Error{0, "not a size; " + accepted};
-  if (*number > most >> unit->shift || *number << unit->shift < low) return Error{0, "out of range; " + accepted};
-  return *number << unit->shift;
 }
 
 // "027"
@@ -286,13 +168,6 @@ Result<void> apply_scale_guard(Parse& parse) {
   parse.settings.pool.scale_guard_memory_percent = static_cast<std::uint32_t>(*memory);
   parse.settings.pool.scale_guard_load = static_cast<std::uint32_t>(*load);
   return {};
-}
-
-// 0 says none; a shorter time than a second would do nothing but start workers.
-Result<milliseconds> parse_time_or_none(std::string_view text, milliseconds low) {
-  auto time = parse_time(text, milliseconds(0));
-  if (!time || time->count() == 0) return time;
-  return parse_time(text, low);
 }
 
 // Where an external application listens; a name is looked up once the whole configuration is read.
@@ -416,20 +291,11 @@ constexpr std::array external_options = {
     Option{"-socket", value, once, apply_external_socket},
 };
 
-// How mod_fastcgi spells what else it calls.
-std::string_view canonical(std::string_view word) {
-  return equal_ignoring_case(word, "-maxProcesses") ? "-max-processes" : word;
-}
-
-// mod_fastcgi's other options, so that an old configuration is told what to do about them.
-struct Later {
-  std::string_view name;
-  std::string_view advice;
-};
 constexpr std::string_view for_dynamic =
     "is for applications without a FastCgiServer line: write it in FastCgiConfig, or remove it";
 constexpr std::string_view for_static_count =
     "is for applications without a FastCgiServer line; accepted here: -processes n, -max-processes n";
+// mod_fastcgi's other options.
 constexpr std::array later_options = {
     Later{"-user", "not yet available in this version: remove it; workers run as httpd's User"},
     Later{"-group", "not yet available in this version: remove it; workers run as httpd's Group"},
@@ -552,158 +418,6 @@ constexpr std::array for_declared_alone = {
           "-maxProcesses n for all together"},
     Later{"-processes", "is for applications with a FastCgiServer line; accepted here: -maxClassProcesses n"},
 };
-
-using Options = std::span<const Option>;
-using Laters = std::span<const Later>;
-
-template <class Table>
-auto find_named(const Table& table, std::string_view word) {
-  return std::find_if(table.begin(), table.end(),
-                      [&](const auto& option) { return equal_ignoring_case(option.name, word); });
-}
-
-// What a directive takes: its own options, none of those that are not for it, and the common ones.
-struct Vocabulary {
-  Options own;
-  std::vector<Laters> later;
-  std::vector<Options> common;
-  std::vector<Options> misplaced = {};  // that another directive takes
-  std::string_view why_misplaced = {};
-
-  const Option* find(std::string_view word) const {
-    if (const Option* option = find_in({own}, word)) return option;
-    return find_in(common, canonical(word));
-  }
-  const Later* find_later(std::string_view word) const {
-    if (find_in({own}, word) != nullptr) return nullptr;
-    for (const Laters& table : later) {
-      if (const auto option = find_named(table, word); option != table.end()) return &*option;
-    }
-    return nullptr;
-  }
-  bool is_misplaced(std::string_view word) const { return find_in(misplaced, canonical(word)) != nullptr; }
-  // All that find() finds and find_later() does not.
-  std::set<std::string_view> accepted() const {
-    std::set<std::string_view> names;
-    for (const Option& option : own) names.insert(option.name);
-    for (const Options& table : common) {
-      for (const Option& option : table) {
-        if (find_later(option.name) == nullptr) names.insert(option.name);
-      }
-    }
-    return names;
-  }
-
- private:
-  static const Option* find_in(const std::vector<Options>& tables, std::string_view word) {
-    for (const Options& table : tables) {
-      if (const auto option = find_named(table, word); option != table.end()) return &*option;
-    }
-    return nullptr;
-  }
-};
-
-// How many characters must be changed, added, taken away or swapped with their neighbour to make one of the other.
-std::size_t distance(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
-  std::iota(last.begin(), last.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const bool is_same = lower(a[i - 1]) == lower(b[j - 1]);
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (is_same ? 0 : 1)});
-      if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]))
-        row[j] = std::min(row[j], before[j - 2] + 1);
-    }
-    std::swap(before, last);
-    std::swap(last, row);
-  }
-  return last[b.size()];
-}
-
-Error missing_value(const std::string& word) {
-  return {0, word + ": its value is missing; accepted: " + word + " value"};
-}
-
-std::string accepted_options(const Vocabulary& vocabulary) {
-  std::string list;
-  for (const std::string_view name : vocabulary.accepted()) list += (list.empty() ? "" : ", ") + std::string(name);
-  return list;
-}
-
-Error misplaced_option(const Vocabulary& vocabulary, const std::string& word) {
-  return {0,
-          word + ": not for " + std::string(vocabulary.why_misplaced) + "; accepted: " + accepted_options(vocabulary)};
-}
-
-Error unknown_option(const Vocabulary& vocabulary, const std::string& word) {
-  const std::string dashed =
-      word.starts_with('-') ? word.substr(std::min(word.find_first_not_of('-'), word.size()) - 1) : '-' + word;
-  std::string_view nearest;
-  std::size_t nearest_distance = std::numeric_limits<std::size_t>::max();
-  const auto consider = [&](std::string_view name) {
-    const std::size_t d = distance(dashed, name);
-    if (d < nearest_distance) nearest_distance = d, nearest = name;
-  };
-  for (const Laters& table : vocabulary.later) {
-    for (const Later& later : table) consider(later.name);
-  }
-  for (const std::string_view name : vocabulary.accepted()) consider(name);
-  const bool is_near = nearest_distance <= std::max<std::size_t>(2, nearest.size() / 3);
-  return {0, word + ": there is no such option" + (is_near ? "; did you mean " + std::string(nearest) + '?' : "") +
-                 "; accepted: " + accepted_options(vocabulary)};
-}
-
-}  // namespace
-
-bool is_utf8(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  for (std::size_t i = 0; i < text.size();) {
-    const unsigned first = byte(i);
-    const std::size_t length = first < 0x80                    ? 1
-                               : first >= 0xc2 && first < 0xe0 ? 2
-                               : first >= 0xe0 && first < 0xf0 ? 3
-                               : first >= 0xf0 && first < 0xf5 ? 4
-                                                               : 0;
-    if (length == 0) return false;
-    for (std::size_t k = 1; k < length; ++k)
-      if ((byte(i + k) & 0xc0) != 0x80) return false;
-    const unsigned second = byte(i + 1);
-    const bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-    const bool is_outside =
-        (first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90);  // surrogates; above U+10FFFF
-    if (is_overlong || is_outside) return false;
-    i += length;
-  }
-  return true;
-}
-
-namespace {
-
-using Given = std::set<std::string_view>;  // options, by their names
-
-Result<Given> parse_words(const Vocabulary& vocabulary, const std::vector<std::string>& words, Parse parse) {
-  Given given;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (const Later* later = vocabulary.find_later(word)) return Error{0, word + ": " + std::string(later->advice)};
-    const Option* option = vocabulary.find(word);
-    if (option == nullptr && vocabulary.is_misplaced(word)) return misplaced_option(vocabulary, word);
-    if (option == nullptr) return unknown_option(vocabulary, word);
-    if (!given.insert(option->name).second && !option->may_repeat)
-      return Error{0, word + ": given twice; accepted: once"};
-
-    std::string text = word;
-    if (option->has_value) {
-      if (++i == words.size()) return missing_value(word);
-      parse.value = words[i];
-      text.append(" ").append(words[i]);
-    }
-    if (const auto done = option->apply(parse); !done) return Error{0, text + ": " + done.error().what};
-  }
-  return given;
-}
 
 Result<void> check_sizes(PoolConfig& pool) {
   if (pool.max_processes == 0) pool.max_processes = pool.processes;
