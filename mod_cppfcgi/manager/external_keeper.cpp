@@ -130,7 +130,7 @@ void ExternalKeeper::perform(const EndpointActions& actions) {
         break;
     }
   }
-  publish_refusal();
+  refusal_sign_.show(endpoints_.refuses_for(clock_now()), around_.board, around_.claims, rows_.pool);
 }
 
 void ExternalKeeper::probe(std::uint32_t endpoint) {
@@ -184,17 +184,6 @@ void ExternalKeeper::publish(std::uint32_t endpoint) {
   log_.info("endpoint {} of pool {} serves{}", config_.endpoints[endpoint], config_.name,
             places_[endpoint].is_kept ? ", and keeps connections" : "");
   around_.claims.dispatch(rows_.pool, getpid());
-}
-
-// In whole seconds, at least one, as clients are told.
-void ExternalKeeper::publish_refusal() {
-  const auto time = endpoints_.refuses_for(clock_now());
-  const std::uint32_t seconds =
-      time ? static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(std::max(*time, Duration{1})).count())
-           : 0;
-  if (std::exchange(published_refusal_, seconds) == seconds) return;
-  around_.board.publish_refusal(rows_.pool, seconds);
-  if (seconds > 0) around_.claims.wake_waiting(rows_.pool);
 }
 
 }  // namespace cppfcgi

@@ -15,6 +15,7 @@
 #include "mod_cppfcgi/manager/endpoints.h"
 #include "mod_cppfcgi/manager/keeper.h"
 #include "mod_cppfcgi/manager/pool_keeper.h"
+#include "mod_cppfcgi/manager/refusal_sign.h"
 
 namespace cppfcgi {
 
@@ -56,7 +57,6 @@ class ExternalKeeper final : public Keeper {
   void fail(std::uint32_t endpoint, const Error& why);
   void take_offer(std::uint32_t endpoint, std::optional<Offer> offer);
   void publish(std::uint32_t endpoint);
-  void publish_refusal();
   template <class Function>
   void for_each_slot(std::uint32_t endpoint, Function&& function) const;
 
@@ -70,7 +70,7 @@ class ExternalKeeper final : public Keeper {
   bool has_begun_ = false;
   bool is_over_ = false;
   bool is_abandoned_ = false;
-  std::uint32_t published_refusal_ = 0;
+  RefusalSign refusal_sign_;
 };
 
 }  // namespace cppfcgi

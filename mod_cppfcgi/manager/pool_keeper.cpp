@@ -306,7 +306,7 @@ void PoolKeeper::handle(const Event& event) {
   }
   is_handling_ = false;
   program_.watch(pool_.is_backing_off() && !pool_.is_over());
-  publish_refusal();
+  refusal_sign_.show(pool_.refuses_for(), around_.board, around_.claims, rows_.pool);
 }
 
 void PoolKeeper::perform(const Action& action) {
@@ -387,17 +387,6 @@ void PoolKeeper::become_ready(std::uint32_t slot, const SlotState& state) {
                clock_now());
   log_.info("{} is ready: {} requests, {} connections{}", name_of(slot), state.capacity, state.connections,
             state.is_multiplexed ? ", multiplexed" : "");
-}
-
-// In whole seconds, at least one, as clients are told.
-void PoolKeeper::publish_refusal() {
-  const auto time = pool_.refuses_for();
-  const std::uint32_t seconds =
-      time ? static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(std::max(*time, Duration{1})).count())
-           : 0;
-  if (std::exchange(published_refusal_, seconds) == seconds) return;
-  around_.board.publish_refusal(rows_.pool, seconds);
-  if (seconds > 0) around_.claims.wake_waiting(rows_.pool);
 }
 
 void PoolKeeper::start(std::uint32_t slot) {

@@ -19,6 +19,7 @@
 #include "mod_cppfcgi/manager/pool.h"
 #include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
+#include "mod_cppfcgi/manager/refusal_sign.h"
 #include "mod_cppfcgi/manager/scale_guard.h"
 #include "mod_cppfcgi/manager/shared_sockets.h"
 #include "mod_cppfcgi/manager/slot_socket.h"
@@ -119,7 +120,6 @@ class PoolKeeper final : public Keeper {
   void handle(const Event& event);
   void perform(const Action& action);
   void publish(std::uint32_t slot);
-  void publish_refusal();
   void become_ready(std::uint32_t slot, const SlotState& state);
   void start(std::uint32_t slot);
   void ask(std::uint32_t slot);
@@ -166,7 +166,7 @@ class PoolKeeper final : public Keeper {
   ScaleGuard guard_;
   std::optional<Time> held_back_;  // a start, and it was told
   Obituaries obituaries_;
-  std::uint32_t published_refusal_ = 0;
+  RefusalSign refusal_sign_;
 };
 
 }  // namespace cppfcgi
