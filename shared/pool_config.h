@@ -67,8 +67,8 @@ struct PoolConfig {
   // What it takes of the rows for workers.
   std::uint32_t slot_count() const;
 
-  // Identity: program, arguments, scope and the most workers. Two configurations with the same key are the same pool,
-  // over a restart too. Never 0.
+  // Identity: program, arguments, scope, the most workers, and where they listen, if not on sockets of their own. Two
+  // configurations with the same key are the same pool, over a restart too. Never 0.
   std::uint64_t key() const;
   // What a worker is made of. The same: it may stay, whatever else has changed. Else it is replaced. Never 0.
   std::uint64_t worker_key() const;
