@@ -58,14 +58,25 @@ std::uint32_t ClaimedWorker::retry_after() const {
   return child_.waiting_times[pool_].seconds(child_.claims.waiting(pool_), child_.claims.capacity(pool_).ready);
 }
 
+// A dynamic application's. Opened, it may be gone again before we look: where many applications take turns.
+Result<std::optional<std::uint32_t>> ClaimedWorker::order() {
+  const Clock::time_point end = Clock::now() + std::min<Clock::duration>(time_left(), longest_order);
+  std::optional<std::uint32_t> pool;
+  for (int tries = 0; !pool && tries < most_orders; ++tries) {
+    if (auto ordered = order_pool(child_.access.orders, {settings_.template_key, settings_.pool.program}, end);
+        !ordered)
+      return ordered.error();
+    pool = child_.claims.find_pool(settings_.key);
+  }
+  return pool;
+}
+
 Result<void> ClaimedWorker::begin() {
   auto pool = child_.claims.find_pool(settings_.key);
-  const Clock::time_point order_end = Clock::now() + std::min<Clock::duration>(time_left(), longest_order);
-  // Opened, it may be gone again before we look: where many applications take turns.
-  for (int tries = 0; !pool && settings_.template_key != 0 && tries < most_orders; ++tries) {
-    auto ordered = order_pool(child_.access.orders, {settings_.template_key, settings_.pool.program}, order_end);
-    if (!ordered) return ordered;
-    pool = child_.claims.find_pool(settings_.key);
+  if (!pool && settings_.template_key != 0) {
+    auto ordered = order();
+    if (!ordered) return ordered.error();
+    pool = *ordered;
   }
   if (!pool) return Error{EAGAIN, "the manager does not keep it yet"};
   pool_ = *pool;

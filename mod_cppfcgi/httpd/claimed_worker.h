@@ -72,6 +72,7 @@ class ClaimedWorker {
   Clock::duration time_left();
   std::uint32_t thread_limit() const;
   bool waits_long() const;
+  Result<std::optional<std::uint32_t>> order();
   void note_service();
   void note_unreachable(int code);
   std::uint32_t index() const;

@@ -47,6 +47,18 @@ class PrivateUmask {
   mode_t old_;
 };
 
+constexpr int descriptors_looked_at = 256;  // of a worker
+
+bool listens_at(const Fd& socket, const Address& address) {
+  sockaddr_storage name{};
+  socklen_t bytes = sizeof name;
+  int listens = 0;
+  socklen_t listens_bytes = sizeof listens;
+  return getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &bytes) == 0 &&
+         std::memcmp(&name, address.get(), address.size()) == 0 &&
+         getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0 && listens != 0;
+}
+
 bool is_slot_name(std::string_view name) {
   return name.size() > 17 && name[16] == '.' && name.find_first_not_of("0123456789abcdef") == 16 &&
          name.find_first_not_of("0123456789", 17) == std::string_view::npos;
@@ -118,15 +130,14 @@ SlotSocket SlotSocket::take_from(const Fd& pidfd, const std::string& text) {
   slot.path_ = text.starts_with('/') ? text : "";
   slot.note_file(text);
   const auto address = Address::from(text);
-  Fd socket(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), 0, 0)));
-  sockaddr_storage name{};
-  socklen_t bytes = sizeof name;
-  int listens = 0;
-  socklen_t listens_bytes = sizeof listens;
-  const bool is_it = address && socket && getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &bytes) == 0 &&
-                     std::memcmp(&name, address->get(), address->size()) == 0 &&
-                     getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0 && listens != 0;
-  if (is_it) slot.fd_ = std::move(socket);
+  // It was given as descriptor 0, from where our library moves it, out of the way of what a handler may read.
+  for (int number = 0; address && number < descriptors_looked_at; ++number) {
+    Fd socket(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+    if (socket && listens_at(socket, *address)) {
+      slot.fd_ = std::move(socket);
+      break;
+    }
+  }
   return slot;
 }
 

@@ -23,7 +23,7 @@ class SlotSocket {
   static Result<SlotSocket> open_for_others(const std::string& address, std::uint32_t depth);
   // A descriptor of its own of a socket that others share, which lives as long as they do.
   static Result<SlotSocket> of(std::shared_ptr<const void> shared, int fd);
-  // The socket at this Address that a worker of an earlier manager holds as its fd 0. Where we may not reach it, one
+  // The socket at this Address that a worker of an earlier manager listens on. Where we may not reach it, one
   // without a descriptor.
   static SlotSocket take_from(const Fd& pidfd, const std::string& address);
 
