@@ -71,7 +71,7 @@ std::variant<HeldClaim, ClaimFailure> queue_up(Claims& claims, Load& load, const
     if (const auto second = claims.leave(ticket, request.pid)) spare = hold(claims, request, *second);
     return hold(claims, request, *claim);
   }
-  if (queued->is_first) nudge_manager(request.nudge);
+  if (queued->is_first && (!request.may_grow || request.may_grow())) nudge_manager(request.nudge);
 
   const std::uint32_t waiting = claims.waiting_word(ticket, request.pid);
   // Most wait for less than a period, and need not pay for the question.

@@ -55,6 +55,7 @@ struct ClaimRequest {
   std::function<std::uint32_t()> queue_limit = nullptr;  // requests that may wait; asked where no worker is free
   std::chrono::milliseconds timeout{0};
   int nudge = -1;                                // eventfd: told when the queue begins
+  std::function<bool()> may_grow = nullptr;      // asked before: no, and it need not be told; nullptr: it may
   ThreadShare* threads = nullptr;                // asked before it waits; nullptr: it may
   std::uint32_t threads_in_server = 0;           // that the pool's waiting requests may hold, for ThreadShare
   std::function<bool()> waits_long = nullptr;    // likewise; nullptr: it does

@@ -71,6 +71,7 @@ class ClaimedWorker {
  private:
   Clock::duration time_left();
   std::uint32_t thread_limit() const;
+  bool may_grow() const;
   bool waits_long() const;
   Result<std::optional<std::uint32_t>> order();
   void note_service();

@@ -125,6 +125,22 @@ TEST(ClaimWait, NudgesTheManagerAgainAsLongAsItIsTheFirst) {
   first.join();
 }
 
+TEST(ClaimWait, DoesNotWakeTheManagerForAPoolThatCannotGrow) {
+  Board board(1);
+  const auto held = board.acquire(0ms);
+  const auto nudges_where = [&](bool may_grow) {
+    cppfcgi::acquire(board.claims, *board.load,
+                     {.pid = pid,
+                      .queue_limit = [] { return 10U; },
+                      .timeout = 1ms,
+                      .nudge = board.nudge.get(),
+                      .may_grow = [may_grow] { return may_grow; }});
+    return board.nudges();
+  };
+  EXPECT_EQ(nudges_where(true), 1U);
+  EXPECT_EQ(nudges_where(false), 0U);
+}
+
 // The manager looks at the queue before it looks at the worker's end, and so may others.
 TEST(ClaimWait, TakesNoClaimOnTheGoneFromOneWhoDoesNotKnowYet) {
   Board board(1);
