@@ -37,11 +37,12 @@ include apxs.mk
 # A test is compiled as often as it is run, and optimizing it takes longer than all that it saves; so does all that a debugger could
 # know of it beyond its lines. What tests start, and what makes loads, are another matter.
 $(BUILD)/obj/tests/%.o: CXXFLAGS += -O0 -g1
-$(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*): CXXFLAGS := $(CXXFLAGS)
+QUICK := $(filter-out %_test.o,$(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*))
+$(QUICK): CXXFLAGS := $(CXXFLAGS)
 
 # GoogleTest's headers are most of what a test includes: compiled once for all of them.
 TEST_HEADERS := $(BUILD)/obj/tests/googletest.h
-TEST_OBJECTS := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard tests/unit/*_test.cpp tests/process/*_test.cpp tests/httpd/*_test.cpp))
+TEST_OBJECTS := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $(patsubst %,tests/%/*_test.cpp,unit process httpd chaos)))
 $(TEST_OBJECTS): CPPFLAGS += -include $(TEST_HEADERS)
 $(TEST_OBJECTS): $(TEST_HEADERS).gch
 $(TEST_HEADERS).gch:

@@ -2,7 +2,7 @@
 SOURCE_FOLDERS := $(wildcard shared worker mod_cppfcgi tests)
 ALL_SOURCES := $(shell find $(SOURCE_FOLDERS) -name '*.cpp' -o -name '*.h')
 ALL_HEADERS := $(filter %.h,$(ALL_SOURCES))
-TIDY_SOURCES := $(filter-out tests/bench/% %_test.cpp,$(filter %.cpp,$(ALL_SOURCES)))
+TIDY_SOURCES := $(filter-out tests/%,$(filter %.cpp,$(ALL_SOURCES)))
 CLANG_FORMAT ?= clang-format-14
 CLANG_TIDY ?= clang-tidy-14
 
