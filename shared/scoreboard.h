@@ -22,7 +22,7 @@ inline constexpr std::uint32_t max_capacity =
 inline constexpr std::uint32_t max_waiting = 1024;  // requests that wait in one pool's queue, at most
 inline constexpr std::uint32_t max_poisons = 512;   // requests that are under suspicion at the same time
 inline constexpr std::uint32_t layout_version =
-    2;  // of both areas; a manager and a module that differ refuse each other
+    3;  // of both areas; a manager and a module that differ refuse each other
 
 // Where a worker stands. Why it is there is the manager's own knowledge.
 enum class Phase : std::uint8_t { empty, starting, ready, draining, stopping };
@@ -118,6 +118,10 @@ struct alignas(64) PoolLoad {
   Shared<std::uint64_t> requests{0};
   Shared<std::uint64_t> refused{0};    // queue full
   Shared<std::uint64_t> timed_out{0};  // waited too long
+  // How long a request that comes now would wait; see core/waiting_time.h. Of all children together: a new one, or one
+  // that has served nobody for a while, knows as much as the others.
+  Shared<std::int64_t> service_us{0};  // mean time of the last requests in their workers; 0: none has ended
+  Shared<std::int64_t> moved{0};       // ns of the steady clock: when a worker was last claimed, or its request ended
   WaiterCell waiters[max_waiting];
 };
 

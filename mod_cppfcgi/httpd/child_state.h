@@ -10,7 +10,6 @@
 #include "mod_cppfcgi/core/request_ids.h"
 #include "mod_cppfcgi/core/tally.h"
 #include "mod_cppfcgi/core/thread_share.h"
-#include "mod_cppfcgi/core/waiting_time.h"
 #include "mod_cppfcgi/httpd/manager_link.h"
 #include "shared/claims.h"
 
@@ -29,7 +28,6 @@ struct ChildState {
   RequestIds ids;
   std::array<Tally, max_pools> refusals;   // while a pool's breaker is open
   std::array<Tally, max_pools> overloads;  // where too many requests wait, or for too long
-  std::array<WaitingTime, max_pools> waiting_times;
   ThreadShare threads;
   std::string temp_folder;
 };

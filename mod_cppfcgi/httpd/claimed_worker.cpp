@@ -56,13 +56,13 @@ bool ClaimedWorker::may_grow() const {
 bool ClaimedWorker::waits_long() const {
   if (may_grow()) return false;
   const Claims::Capacity capacity = child_.claims.capacity(pool_);
-  const WaitingTime& time = child_.waiting_times[pool_];
+  const WaitingTime time = waiting_time();
   return time.is_unknown(Clock::now(), long_wait) ||
          time.expected(child_.claims.waiting(pool_), capacity.ready) >= long_wait;
 }
 
 std::uint32_t ClaimedWorker::retry_after() const {
-  return child_.waiting_times[pool_].seconds(child_.claims.waiting(pool_), child_.claims.capacity(pool_).ready);
+  return waiting_time().seconds(child_.claims.waiting(pool_), child_.claims.capacity(pool_).ready);
 }
 
 // A dynamic application's. Opened, it may be gone again before we look: where many applications take turns.
@@ -122,6 +122,7 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
   }
   wants_fresh_ = false;
   claimed_at_ = Clock::now();
+  waiting_time().began(claimed_at_);
   if (settings_.request_timeout.count() > 0) end_ = claimed_at_ + settings_.request_timeout;
   return std::nullopt;
 }
@@ -179,7 +180,7 @@ void ClaimedWorker::leave() {
 
 void ClaimedWorker::note_service() {
   const Clock::time_point now = Clock::now();
-  child_.waiting_times[pool_].add(now - claimed_at_, now);
+  waiting_time().add(now - claimed_at_, now);
 }
 
 void ClaimedWorker::let_go(Conversation& conversation) {

@@ -9,6 +9,7 @@
 
 #include "mod_cppfcgi/core/claim_wait.h"
 #include "mod_cppfcgi/core/conversation.h"
+#include "mod_cppfcgi/core/waiting_time.h"
 #include "mod_cppfcgi/httpd/child_state.h"
 #include "mod_cppfcgi/httpd/pool_settings.h"
 
@@ -70,6 +71,7 @@ class ClaimedWorker {
 
  private:
   Clock::duration time_left();
+  WaitingTime waiting_time() const { return WaitingTime(child_.access.load->pools[pool_]); }
   std::uint32_t thread_limit() const;
   bool may_grow() const;
   bool waits_long() const;

@@ -115,6 +115,24 @@ TEST(Overload, TwoHundredClientsOnFourWorkersCostNobodyElseAnything) {
   EXPECT_TRUE(held.is_good()) << testing::PrintToString(held);
 }
 
+// ---- 60 clients at once on an idle pool that has been quick ----
+
+// They found that no request had ended of late, as with workers that hang, and those beyond the process's share got
+// 503.
+TEST(Overload, ABurstOnAnIdlePoolIsServedThoughItMeetsOneProcess) {
+  HttpdServer server({.mpm_tuning = "StartServers 1\nServerLimit 2\nThreadsPerChild 64\nMaxRequestWorkers 128\n"
+                                    "MinSpareThreads 1\nMaxSpareThreads 128",
+                      .config = "FastCgiServer @ROOT@/bin/echo -mount /e -processes 4"});
+  server.install("samples/echo");
+  server.start();
+  EXPECT_TRUE(wait_until([&] { return server.processes_of("echo").size() == 4; }));
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(get(server.port(), "/e/sleep?ms=1").status, 200);
+  const auto idle_since = Clock::now();
+  EXPECT_TRUE(wait_until([&] { return Clock::now() - idle_since > 600ms; }));
+  // Long enough that all have come before the first has its answer.
+  EXPECT_EQ(count_status(run_crowd({.url = server.url("/e/sleep?ms=200"), .clients = 60}), 200), 60U);
+}
+
 // ---- 300 clients at once on two workers of 1 s, queue 10, wait 500 ms ----
 
 // The model: two are served at once. Ten wait, and have their 503 after 500 ms, since no worker is free before the
@@ -284,7 +302,7 @@ TEST(Queue, APlaceIsFreeAgainWhenItsClientHasGone) {
 TEST(Queue, SaysWhenToComeAgainByWhatRequestsTake) {
   Overloaded server("-processes 1 -queue 4");
   server.wait_for_workers(1);
-  EXPECT_EQ(get(server.port(), "/e/sleep?ms=1500").status, 200);
+  EXPECT_EQ(get(server.port(), "/e/sleep?ms=2000").status, 200);
   std::vector<std::unique_ptr<HttpConnection>> clients;
   std::string told;
   for (int i = 0; i < 20 && told.empty(); ++i) {

@@ -3,20 +3,24 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace cppfcgi {
 namespace {
 
 using namespace std::chrono_literals;
 
 TEST(WaitingTime, IsASecondWhereNothingIsKnown) {
-  WaitingTime time;
+  PoolLoad load;
+  WaitingTime time(load);
   EXPECT_EQ(time.seconds(1000, 4), 1U);
   time.add(10s, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(1000, 0), 1U) << "no worker is ready";
 }
 
 TEST(WaitingTime, IsWhatTheQueueTakesWithTheWorkersThereAre) {
-  WaitingTime time;
+  PoolLoad load;
+  WaitingTime time(load);
   time.add(2s, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(0, 4), 1U);
   EXPECT_EQ(time.seconds(39, 4), 20U);
@@ -24,7 +28,8 @@ TEST(WaitingTime, IsWhatTheQueueTakesWithTheWorkersThereAre) {
 }
 
 TEST(WaitingTime, FollowsTheLastRequests) {
-  WaitingTime time;
+  PoolLoad load;
+  WaitingTime time(load);
   for (int i = 0; i < 100; ++i) time.add(100ms, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(39, 4), 1U);
   for (int i = 0; i < 100; ++i) time.add(2s, WaitingTime::Clock::now());
@@ -32,9 +37,40 @@ TEST(WaitingTime, FollowsTheLastRequests) {
 }
 
 TEST(WaitingTime, SendsNobodyAwayForLong) {
-  WaitingTime time;
+  PoolLoad load;
+  WaitingTime time(load);
   time.add(1h, WaitingTime::Clock::now());
   EXPECT_EQ(time.seconds(1024, 1), 60U);
+}
+
+TEST(WaitingTime, IsKnownOnceOneHasEndedAndWhileWorkersTakeRequests) {
+  PoolLoad load;
+  WaitingTime time(load);
+  const auto now = WaitingTime::Clock::now();
+  EXPECT_TRUE(time.is_unknown(now, 500ms));
+  time.began(now);
+  EXPECT_TRUE(time.is_unknown(now, 500ms)) << "none has ended ever";
+  time.add(0s, now);
+  EXPECT_FALSE(time.is_unknown(now, 500ms));
+  EXPECT_FALSE(time.is_unknown(now - 1s, 500ms)) << "of a clock that was read earlier";
+  EXPECT_TRUE(time.is_unknown(now + 500ms, 500ms)) << "all workers may hang";
+  time.began(now + 10s);
+  EXPECT_FALSE(time.is_unknown(now + 10s, 500ms)) << "it was idle, and a worker has taken the first of a burst";
+}
+
+TEST(WaitingTime, IsTheSameForAllChildrenAndMakesNothingOfWhatCannotBe) {
+  PoolLoad load;
+  WaitingTime one(load), other(load);
+  one.add(2s, WaitingTime::Clock::now());
+  EXPECT_EQ(other.seconds(39, 4), 20U);
+  for (const std::int64_t word :
+       {std::numeric_limits<std::int64_t>::min(), std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()}) {
+    load.service_us = load.moved = word;
+    EXPECT_GE(one.seconds(1024, 1), 1U);
+    EXPECT_LE(one.seconds(1024, 1), 60U);
+    one.is_unknown(WaitingTime::Clock::now(), 500ms);
+    one.add(1h, WaitingTime::Clock::now());
+  }
 }
 
 }  // namespace
