@@ -37,8 +37,8 @@ include apxs.mk
 # A test is compiled as often as it is run, and optimizing it takes longer than all that it saves; so does all that a debugger could
 # know of it beyond its lines. What tests start, and what makes loads, are another matter.
 $(BUILD)/obj/tests/%.o: CXXFLAGS += -O0 -g1
-QUICK := $(filter-out %_test.o,$(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*))
-$(QUICK): CXXFLAGS := $(CXXFLAGS)
+OPTIMIZED_TESTS := $(filter-out %_test.o,$(call objects,tests/*/programs tests/chaos tests/bench tests/bench/*))
+$(OPTIMIZED_TESTS): CXXFLAGS := $(CXXFLAGS)
 
 # GoogleTest's headers are most of what a test includes: compiled once for all of them.
 TEST_HEADERS := $(BUILD)/obj/tests/googletest.h

@@ -47,15 +47,14 @@ std::uint32_t ClaimedWorker::thread_limit() const {
 
 // More workers may get ready than are: the manager can do something for requests that wait. Where it cannot, it would
 // be woken by every few requests of a pool that is just about busy.
-bool ClaimedWorker::may_grow() const {
-  const Claims::Capacity capacity = child_.claims.capacity(pool_);
+bool ClaimedWorker::may_grow(const Claims::Capacity& capacity) const {
   return capacity.ready < most_workers(settings_.pool) * capacity.of_one;
 }
 
 // Or for all that is known. Where the pool has room for more workers they are about to come.
 bool ClaimedWorker::waits_long() const {
-  if (may_grow()) return false;
   const Claims::Capacity capacity = child_.claims.capacity(pool_);
+  if (may_grow(capacity)) return false;
   const WaitingTime time = waiting_time();
   return time.is_unknown(Clock::now(), long_wait) ||
          time.expected(child_.claims.waiting(pool_), capacity.ready) >= long_wait;
@@ -102,7 +101,7 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
       .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
                                                                                  : settings_.claim_timeout),
       .nudge = child_.access.nudge,
-      .may_grow = [this] { return may_grow(); },
+      .may_grow = [this] { return may_grow(child_.claims.capacity(pool_)); },
       .threads = &child_.threads,
       .threads_in_server = thread_limit(),
       .waits_long = [this] { return waits_long(); },

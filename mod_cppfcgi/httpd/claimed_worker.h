@@ -73,7 +73,7 @@ class ClaimedWorker {
   Clock::duration time_left();
   WaitingTime waiting_time() const { return WaitingTime(child_.access.load->pools[pool_]); }
   std::uint32_t thread_limit() const;
-  bool may_grow() const;
+  bool may_grow(const Claims::Capacity& capacity) const;
   bool waits_long() const;
   Result<std::optional<std::uint32_t>> order();
   void note_service();

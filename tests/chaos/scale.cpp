@@ -34,7 +34,7 @@ std::uint64_t seed() {
 void every(Milliseconds period, const std::function<void()>& strike) {
   const auto begin = Clock::now();
   for (auto next = begin + period; next <= begin + row_length(); next += period) {
-    std::this_thread::sleep_until(next);
+    std::this_thread::sleep_until(next);  // the fault's rate
     strike();
   }
 }

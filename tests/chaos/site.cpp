@@ -79,7 +79,7 @@ Census::Census(const std::string& program)
           const std::size_t count = pids_of(program_).size();
           most_ = std::max<std::size_t>(most_, count);
           least_ = std::min<std::size_t>(least_, count);
-          std::this_thread::sleep_for(census_pause);
+          std::this_thread::sleep_for(census_pause);  // between two samples; nothing is waited for
         }
       }) {}
 

@@ -47,7 +47,7 @@ void SlowReaders::begin_one() {
 
 void SlowReaders::read_on() {
   for (auto next = Clock::now(); !is_over_; next += pause) {
-    std::this_thread::sleep_until(next);
+    std::this_thread::sleep_until(next);  // the rate at which they read
     if (readers_.size() < count_) begin_one();
     std::size_t begun = 0;
     for (auto& reader : readers_) {

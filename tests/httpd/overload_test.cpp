@@ -302,7 +302,7 @@ TEST(Queue, APlaceIsFreeAgainWhenItsClientHasGone) {
 TEST(Queue, SaysWhenToComeAgainByWhatRequestsTake) {
   Overloaded server("-processes 1 -queue 4");
   server.wait_for_workers(1);
-  EXPECT_EQ(get(server.port(), "/e/sleep?ms=2000").status, 200);
+  EXPECT_EQ(get(server.port(), "/e/sleep?ms=1500").status, 200);
   std::vector<std::unique_ptr<HttpConnection>> clients;
   std::string told;
   for (int i = 0; i < 20 && told.empty(); ++i) {

@@ -127,7 +127,7 @@ void Visitor::visit() {
     Answered answer{.asked = Clock::now()};
     conclude(sessions[next].get(), ::curl_easy_perform(sessions[next].get()), answer);
     answers_.push_back(std::move(answer));
-    std::this_thread::sleep_for(pause_);
+    std::this_thread::sleep_for(pause_);  // somebody comes now and then; nothing is waited for
   }
 }
 

@@ -85,7 +85,7 @@ void answer(const Request& request, Response& response) {
   const std::uint64_t nonce = number_of(value_of(query, "n"), 16);
   const bool is_half = deed.starts_with("half-");
   if (!deed.empty() && !is_half && !deed.starts_with("lie-")) die(deed);
-  std::this_thread::sleep_for(milliseconds(number_of(value_of(query, "work"))));
+  std::this_thread::sleep_for(milliseconds(number_of(value_of(query, "work"))));  // the work itself: a slow application
   if (request.method() == "POST") {
     const std::string body = request.body().read_all();
     if (body != test::pattern_of(nonce, body.size())) {
@@ -115,6 +115,6 @@ void answer(const Request& request, Response& response) {
 
 int main(int argc, char** argv) {
   append(setting("STARTED"), "s");
-  std::this_thread::sleep_for(milliseconds(number_of(setting("START_MS"))));
+  std::this_thread::sleep_for(milliseconds(number_of(setting("START_MS"))));  // a slow start is what it is about
   return serve(argc, argv, answer);
 }

@@ -102,6 +102,7 @@ void handle(const std::string& how) {
     while (waiting.load() < 2) std::this_thread::yield();
   }
   if (how.starts_with("exit=")) exit(std::stoi(how.substr(5)));
+  // For as long as the test has asked: a slow application.
   if (how.starts_with("wait=")) std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(how.substr(5))));
   if (how == "child") {
     const pid_t child = fork();

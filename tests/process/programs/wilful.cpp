@@ -12,11 +12,13 @@
 int main(int argc, char** argv) {
   // Started before serve(), as libraries do: signals may come to it first.
   std::jthread older([](const std::stop_token& stop) {
+    // It is there, no more: how often it looks is nobody's concern.
     while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
   return cppfcgi::serve(argc, argv, [](const cppfcgi::Request& request, cppfcgi::Response& response) {
     const std::string query(request.query());
     if (query.starts_with("block=")) {
+      // As long as the test has asked, whatever stop token or signal comes.
       std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(query.substr(6))));
       response << "blocked\n";
     } else if (query == "endless") {
