@@ -13,7 +13,7 @@ CPPFLAGS_PLAIN := -I. -Iworker/include -DCPPFCGI_VERSION='"$(VERSION)"'
 # The files that decide and encode, and so touch nothing (docs/architecture.md); those of them that exist.
 PURE := $(wildcard $(addprefix shared/,record.cpp params.cpp claims.cpp pool_config.cpp worker_note.cpp) \
           $(addprefix mod_cppfcgi/core/,answer_head.cpp exchange.cpp poison.cpp request_ids.cpp retry.cpp sip_hash.cpp) \
-          $(addprefix mod_cppfcgi/manager/,capacity.cpp crash_text.cpp endpoints.cpp lines.cpp pool.cpp scaling.cpp) \
+          $(addprefix mod_cppfcgi/manager/,backoff.cpp capacity.cpp crash_text.cpp endpoints.cpp lines.cpp pool.cpp pool_events.cpp scaling.cpp) \
           $(addprefix worker/src/,build_id.cpp session.cpp))
 PURE_OBJECTS := $(PURE:%.cpp=$(BUILD)/obj/%.o)
 # Every header compiles alone: as the first that its own .cpp includes (tests/layers sees to that), and here where it has none.

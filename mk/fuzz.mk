@@ -6,7 +6,7 @@ CLANGXX ?= clang++-14
 FUZZ_SECONDS ?= 30
 FUZZ_NAMES := $(patsubst tests/fuzz/%.cpp,%,$(wildcard tests/fuzz/*.cpp))
 FUZZ_FLAGS := -std=c++20 -O1 -gline-tables-only -pthread -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FUZZED := $(patsubst %.cpp,$(BUILD)/fuzz/obj/%.o,$(wildcard shared/*.cpp mod_cppfcgi/core/*.cpp worker/src/*.cpp $(addprefix mod_cppfcgi/manager/,pool.cpp scaling.cpp crash_text.cpp lines.cpp)))
+FUZZED := $(patsubst %.cpp,$(BUILD)/fuzz/obj/%.o,$(wildcard shared/*.cpp mod_cppfcgi/core/*.cpp worker/src/*.cpp $(addprefix mod_cppfcgi/manager/,crash_text.cpp lines.cpp)))
 
 $(BUILD)/fuzz/obj/%.o: %.cpp
 	@mkdir -p $(@D)

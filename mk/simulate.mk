@@ -1,6 +1,6 @@
 # make simulate: the scaling policy under a virtual clock, see tests/support/policy_model.h. Prints the table of docs/scaling.md, and
 # draws docs/scaling.png where gnuplot is there (Debian: apt install gnuplot-nox).
-$(BUILD)/tests/simulate/simulate: $(call objects,tests/simulate) $(patsubst %,$(BUILD)/obj/%.o,tests/support/policy_model mod_cppfcgi/manager/pool mod_cppfcgi/manager/scaling)
+$(BUILD)/tests/simulate/simulate: $(call objects,tests/simulate) $(patsubst %,$(BUILD)/obj/%.o,tests/support/policy_model $(addprefix mod_cppfcgi/manager/,backoff pool pool_events scaling))
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) $^ -o $@
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "shared/record.h"
 
 namespace cppfcgi {

@@ -16,7 +16,7 @@
 #include <optional>
 #include <vector>
 
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 
 namespace cppfcgi {
 

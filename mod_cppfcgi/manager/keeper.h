@@ -8,7 +8,7 @@
 
 #include "mod_cppfcgi/manager/board.h"
 #include "mod_cppfcgi/manager/log.h"
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "shared/pool_config.h"
 
 namespace cppfcgi {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "mod_cppfcgi/manager/log.h"
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "mod_cppfcgi/manager/stack_reader.h"
 #include "mod_cppfcgi/manager/worker.h"
 

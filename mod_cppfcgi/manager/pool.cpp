@@ -49,38 +49,6 @@ Actions Pool::on(const Event& event, Time now) {
   return std::exchange(actions_, {});
 }
 
-bool Pool::is_about_worker(Happened what) {
-  switch (what) {
-    case Happened::adopted:
-    case Happened::start_failed:
-    case Happened::notified:
-    case Happened::answered:
-    case Happened::closed:
-    case Happened::exited:
-    case Happened::drained:
-    case Happened::late:
-    case Happened::recovered:
-    case Happened::unresponsive:
-    case Happened::stacks_read:
-    case Happened::worn:
-    case Happened::check_passed:
-    case Happened::check_failed:
-      return true;
-    case Happened::began:
-    case Happened::looked:
-    case Happened::settings_changed:
-    case Happened::deployed:
-    case Happened::withdrawn:
-    case Happened::program_changed:
-    case Happened::time_passed:
-    case Happened::removed:
-    case Happened::restored:
-    case Happened::shut_down:
-      return false;
-  }
-  return false;
-}
-
 void Pool::take(const Event& event) {
   const std::uint32_t slot = event.slot;
   switch (event.what) {
@@ -135,8 +103,7 @@ void Pool::take(const Event& event) {
       if (is_trial(slot) && slots_[slot].is_checking) end_trial(Reason::unfit);
       break;
     case Happened::program_changed:
-      last_change_ = now_;
-      next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
+      backoff_.program_changed(now_);
       break;
     case Happened::looked:
       return look(event.demand);
@@ -198,7 +165,7 @@ void Pool::become_ready(std::uint32_t index, Offer offer, Voice voice) {
   slot.voice = voice;
   slot.offer = offer;
   slot.deadline.reset();
-  const double share = 1.0 - random() * jitter;
+  const double share = 1.0 - random_.next() * jitter;
   slot.allowance =
       policy_.max_requests == 0
           ? 0
@@ -209,8 +176,7 @@ void Pool::become_ready(std::uint32_t index, Offer offer, Voice voice) {
         now_ + Duration(static_cast<Duration::rep>(static_cast<double>(policy_.max_lifetime.count()) * share));
   scaling_.became_ready(std::chrono::ceil<Duration>(now_ - slot.started), ready(), offer.capacity, now_);
   note(Do::publish, index);
-  early_deaths_ = 0;
-  if (streak() == 0) next_start_ = now_;
+  backoff_.became_ready(now_);
 }
 
 // The slot's process is gone, whatever it was doing.
@@ -224,7 +190,7 @@ void Pool::bury(std::uint32_t index, bool is_unused) {
     case Phase::starting:
       if (is_trial(index)) return end_trial(Reason::died_early);
       slot.reason = Reason::died_early;
-      count_early_death(slot);
+      backoff_.died_early(slot.started, policy_.restart_delay, now_, random_);
       break;
     case Phase::ready:
       slot.reason = bury_ready(slot, is_unused);
@@ -239,8 +205,8 @@ void Pool::bury(std::uint32_t index, bool is_unused) {
   }
   note(Do::publish, index);
   const Reason why = slot.reason;
-  const bool opens = is_open() && !std::exchange(was_open_, is_open());
-  const Duration pause = std::chrono::ceil<Duration>(std::max(next_start_ - now_, Time::duration::zero()));
+  const bool opens = backoff_.has_just_opened();
+  const Duration pause = backoff_.pause(now_);
   settle();  // first, so that the report can name the successor
   note(Do::report_death, index, why, pause);
   if (opens) note(Do::report_breaker_opened, index, Reason::none, pause);
@@ -248,29 +214,11 @@ void Pool::bury(std::uint32_t index, bool is_unused) {
 
 Reason Pool::bury_ready(Slot& slot, bool is_unused) {
   if (now_ - slot.started >= trust_age(slot, is_unused)) {
-    short_lives_ = 0;
+    backoff_.died_old();
     return Reason::crashed;
   }
-  ++short_lives_;
-  if (streak() > 0) count_early_death(slot);
+  backoff_.died_young(slot.started, policy_.restart_delay, now_, random_);
   return Reason::short_lived;
-}
-
-// Deaths of workers that were started together count as a few at most: they have one cause.
-void Pool::count_early_death(const Slot& slot) {
-  if (slot.phase == Phase::empty && slot.reason == Reason::died_early) {
-    if (early_deaths_ >= breaker_limit && slot.started <= last_death_) return;
-    ++early_deaths_;
-  }
-  last_death_ = now_;
-  const Duration longest = std::max(policy_.restart_delay, first_delay);
-  Duration pause = first_delay;
-  for (std::uint32_t i = 1; i < streak() && pause < longest; ++i) pause *= 2;
-  pause = std::min(pause, longest);
-  // It may have been the program from before the change; the one from after it has not been tried.
-  if (slot.started < last_change_) pause = first_delay;
-  const double shortened = static_cast<double>(pause.count()) * (1.0 - random() / 4);
-  next_start_ = now_ + Duration(static_cast<Duration::rep>(shortened));
 }
 
 void Pool::mark_late(std::uint32_t index) {
@@ -310,7 +258,7 @@ void Pool::begin_trial() {
     has_deploy_ = false;
     begin_edition(Reason::redeployed);
     note(Do::commit, 0);
-    next_start_ = std::min(next_start_, std::max(now_, last_death_ + first_delay));
+    backoff_.hurry(now_);
     return start_wanted();
   }
   const auto spare =
@@ -500,13 +448,10 @@ void Pool::settle() {
     Slot& slot = slots_[i];
     if (slot.phase != Phase::ready) continue;
     if (slot.lifes_end && *slot.lifes_end <= now_) slot.is_worn = true;
-    if (short_lives_ > 0 && now_ - slot.started >= trust_age(slot, true)) {
-      short_lives_ = 0;
-      if (streak() == 0) next_start_ = now_;
-    }
+    if (backoff_.counts_lives() && now_ - slot.started >= trust_age(slot, true)) backoff_.lived(now_);
   }
   retire();
-  if (!is_open() && std::exchange(was_open_, false)) note(Do::report_breaker_closed, 0);
+  if (backoff_.has_just_closed()) note(Do::report_breaker_closed, 0);
   start_wanted();
   begin_trial();
 }
@@ -541,8 +486,9 @@ void Pool::start(std::uint32_t index, std::uint32_t edition) {
 std::optional<Time> Pool::next_start(std::uint32_t index) const {
   const Slot& slot = slots_[index];
   if (slot.phase != Phase::empty || !needs_start()) return std::nullopt;
-  if (is_open() && is_any_starting()) return std::nullopt;
-  return slot.was_started || active() >= policy_.workers ? next_start_ : std::max(next_start_, next_first_start_);
+  if (backoff_.is_open() && is_any_starting()) return std::nullopt;
+  const Time next = backoff_.next_start();
+  return slot.was_started || active() >= policy_.workers ? next : std::max(next, next_first_start_);
 }
 
 std::optional<Time> Pool::next_deadline() const {
@@ -557,7 +503,7 @@ std::optional<Time> Pool::next_deadline() const {
     if (is_short) consider(next_start(i));
     if (slot.phase != Phase::ready) continue;
     if (!slot.is_worn) consider(slot.lifes_end);
-    if (short_lives_ > 0) consider(slot.started + trust_age(slot, true));
+    if (backoff_.counts_lives()) consider(slot.started + trust_age(slot, true));
   }
   return first;
 }
@@ -613,17 +559,12 @@ Scaling::Crew Pool::crew() const {
 }
 
 std::optional<Duration> Pool::refuses_for() const {
-  if (mode_ != Mode::running || !is_open() || ready() > 0 || wanted() == 0) return std::nullopt;
-  return std::chrono::ceil<Duration>(std::max(next_start_ - now_, Time::duration::zero()));
+  if (mode_ != Mode::running || !backoff_.is_open() || ready() > 0 || wanted() == 0) return std::nullopt;
+  return backoff_.pause(now_);
 }
 
 bool Pool::is_any_starting() const {
   return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.phase == Phase::starting; });
-}
-
-// Deaths in a row that make starts wait.
-std::uint32_t Pool::streak() const {
-  return early_deaths_ + (short_lives_ >= breaker_limit ? short_lives_ - breaker_limit + 1 : 0);
 }
 
 Duration Pool::trust_age(const Slot& slot, bool is_unused) const {
@@ -633,15 +574,6 @@ Duration Pool::trust_age(const Slot& slot, bool is_unused) const {
 
 void Pool::note(Do what, std::uint32_t slot, Reason reason, Duration delay) {
   actions_.push_back({what, slot, reason, delay});
-}
-
-// SplitMix64, scaled to 0 … 1.
-double Pool::random() {
-  random_ += 0x9e3779b97f4a7c15;
-  std::uint64_t z = random_;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
 }
 
 }  // namespace cppfcgi

@@ -13,11 +13,10 @@
 //     ├──────────────────────────────────────────┼───────────────────┘
 //     └──────────────────────────────────────────┘ exited
 //
-// Starts: a worker that dies once it was ready is replaced at once. Each death before that doubles the pause before the
-// pool's next start; from the third in a row the breaker is open: one start at a time, until a worker is ready. That
-// one makes the history forgotten, and all others start at once. A worker that was only silent, that has died unused,
-// or that `min_server_life` has been set for, is trusted when it has lived long enough: the third death in a row before
-// that counts like one before it was ready.
+// Starts: a worker that dies once it was ready is replaced at once. After deaths before that Backoff (backoff.h) says
+// when the next start may be; while its breaker is open there is one at a time, until a worker is ready. A worker that
+// was only silent, that has died unused, or that `min_server_life` has been set for, is trusted when it has lived long
+// enough: before that its death counts, too.
 //
 // Planned exits are make-before-break: a worker that is due (it has served or lived for long, grown large, or is of an
 // earlier edition) goes on until one more than the pool wants is ready; there is one slot more than workers, so they
@@ -39,105 +38,14 @@
 #include <span>
 #include <vector>
 
+#include "mod_cppfcgi/manager/backoff.h"
+#include "mod_cppfcgi/manager/pool_events.h"
+#include "mod_cppfcgi/manager/random.h"
 #include "mod_cppfcgi/manager/scaling.h"
 #include "shared/pool_config.h"
 #include "shared/scoreboard.h"
 
 namespace cppfcgi {
-
-using Time = std::chrono::steady_clock::time_point;
-using Duration = std::chrono::milliseconds;
-
-// Why a slot stands where it does, or why its worker ended.
-enum class Reason : std::uint8_t {
-  none,
-  crashed,      // ended by itself after it was ready
-  short_lived,  // so, and sooner than it should
-  died_early,   // ended before it was ready, or could not be started
-  not_ready,    // on trial, and not ready in time
-  unfit,        // on trial, and did not pass the check
-  superseded,   // on trial, when another program or other settings came
-  hung,         // let its requests' time pass, or was silent while idle
-  idle,         // was not needed for long
-  recycled,     // has served, lived or grown enough
-  redeployed,   // of an earlier program
-  changed,      // of earlier settings
-  removed,      // no configuration knows the pool any more
-  shut_down,    // the manager ends
-};
-
-// What a worker says it can do at the same time.
-struct Offer {
-  std::uint8_t capacity = 1;
-  std::uint8_t connections = 1;
-  bool is_multiplexed = false;
-  friend bool operator==(const Offer&, const Offer&) = default;
-};
-
-enum class Happened : std::uint8_t {
-  began,             // the sockets listen: workers may be started
-  adopted,           // a living worker of an earlier manager has this slot; before `began`
-  start_failed,      // no process came of `start`
-  notified,          // the worker says that it is ready
-  answered,          // the worker told its capacity
-  closed,            // the worker lives and closed the question's connection without a word
-  exited,            // the process has ended
-  drained,           // nobody holds a claim on the draining worker
-  late,              // requests in it are over their time
-  recovered,         // they have ended after all
-  unresponsive,      // it was asked while idle, and has not answered
-  stacks_read,       // of the hung worker; or they cannot be had
-  worn,              // it has served or grown enough
-  settings_changed,  // workers are made of something else from now on
-  deployed,          // another program lies in the place of the one in force
-  withdrawn,         // the one in force lies there again
-  check_passed,      // by the worker on trial
-  check_failed,
-  program_changed,  // what could not be started may start now
-  looked,           // at load; demand
-  time_passed,      // next_deadline() is over
-  removed,          // end all workers, with time for what they do
-  restored,         // a configuration knows the pool again
-  shut_down,        // end all workers soon
-};
-
-struct Event {
-  Happened what = Happened::time_passed;
-  std::uint32_t slot = 0;
-  std::uint32_t generation = 0;  // that it is about: what comes from an earlier one is ignored
-  Offer offer{};
-  Phase phase = Phase::empty;  // of the adopted
-  bool is_outdated = false;    // adopted: it is of an earlier edition
-  bool begins_whole = false;   // adopted: as its row says
-  Demand demand{};             // looked
-  bool is_unused = false;      // exited: by itself, and before its first request
-};
-
-enum class Do : std::uint8_t {
-  start,                  // a worker, in the slot's generation
-  publish,                // the slot's state has changed
-  ask,                    // for the capacity
-  stop_asking,            // it holds the worker up
-  check,                  // whether the worker on trial answers well
-  commit,                 // the program on trial is the pool's from now on
-  report_refusal,         // the deploy is given up; reason
-  report_hang,            // reason: hung
-  read_stacks,            // of all its threads, into the log
-  terminate,              // SIGTERM
-  kill,                   // SIGKILL
-  report_death,           // reason; delay: until the next start, 0 for at once
-  report_breaker_opened,  // delay: likewise
-  report_breaker_closed,
-};
-
-struct Action {
-  Do what = Do::publish;
-  std::uint32_t slot = 0;
-  Reason reason = Reason::none;
-  Duration delay{0};
-  friend bool operator==(const Action&, const Action&) = default;
-};
-using Actions = std::vector<Action>;
 
 struct PoolPolicy {
   std::uint32_t workers = 1;  // to keep, at least
@@ -174,7 +82,7 @@ class Pool {
   bool is_scaled() const { return policy_.most > policy_.workers; }
   std::uint32_t target() const { return scaling_.target(); }  // how many workers there are to be
   bool is_held_back() const { return scaling_.is_held_back(); }
-  bool is_backing_off() const { return streak() > 0; }
+  bool is_backing_off() const { return backoff_.is_at_work(); }
   bool is_trial(std::uint32_t slot) const { return trial_ == slot; }
   // From SIGTERM to SIGKILL. Who hangs seldom minds the first.
   Duration stop_grace(std::uint32_t slot) const {
@@ -186,8 +94,6 @@ class Pool {
   std::optional<Duration> refuses_for() const;
   bool is_over() const;  // removed or shut down, and all workers have ended
 
-  static constexpr Duration first_delay{100};
-  static constexpr std::uint32_t breaker_limit = 3;   // early deaths in a row
   static constexpr std::uint32_t silence_trust = 10;  // ready_timeouts that a silent worker must live to be trusted
   static constexpr std::uint32_t spoken_patience =
       10;                                         // ready_timeouts for silence where others of the pool have spoken
@@ -219,14 +125,12 @@ class Pool {
     std::optional<Time> lifes_end;  // ready: when it is due by age
   };
 
-  static bool is_about_worker(Happened what);
   void take(const Event& event);
   void be_notified(std::uint32_t slot);
   void hear(std::uint32_t slot, Offer offer, Voice voice);
   void become_ready(std::uint32_t slot, Offer offer, Voice voice);
   void bury(std::uint32_t slot, bool is_unused);
   Reason bury_ready(Slot& slot, bool is_unused);
-  void count_early_death(const Slot& slot);
   void mark_late(std::uint32_t slot);
   void unmark_late(std::uint32_t slot);
   void hang(std::uint32_t slot);
@@ -257,15 +161,12 @@ class Pool {
   Scaling::Crew crew() const;
   bool is_any_starting() const;
   bool is_in(std::uint32_t slot, Phase phase) const { return slots_[slot].phase == phase; }
-  std::uint32_t streak() const;
-  bool is_open() const { return streak() >= breaker_limit; }
   Duration trust_age(const Slot& slot, bool is_unused) const;
   void note(Do what, std::uint32_t slot, Reason reason = Reason::none, Duration delay = Duration{0});
-  double random();
 
   PoolPolicy policy_;
   Scaling scaling_;
-  std::uint64_t random_;
+  Random random_;
   std::vector<Slot> slots_;
   Mode mode_ = Mode::waiting;
   std::uint32_t edition_ = 1;                // that is started
@@ -274,15 +175,10 @@ class Pool {
   bool has_deploy_ = false;                  // a program waits for its trial
   std::optional<std::uint32_t> trial_;       // the slot where it is on trial
   bool has_spoken_ = false;                  // a worker of this pool has said that it is ready
-  bool was_open_ = false;
-  std::uint32_t early_deaths_ = 0;  // in a row
-  std::uint32_t short_lives_ = 0;   // in a row
-  Time last_death_{};               // that counted
-  Time last_change_{};              // of the program
-  Time next_start_{};               // no start before this
-  Time next_first_start_{};         // no slot's first start before this
-  Time end_{};                      // of a shut down: SIGKILL
-  Time now_{};                      // of the event at work
+  Backoff backoff_;
+  Time next_first_start_{};  // no slot's first start before this
+  Time end_{};               // of a shut down: SIGKILL
+  Time now_{};               // of the event at work
   Actions actions_;
 };
 

@@ -14,7 +14,6 @@ namespace {
 
 constexpr Duration ask_again_after{100};      // where the listen queue is full
 constexpr Duration look_at_claims_after{10};  // of a draining worker: nobody tells when the last is released
-constexpr Duration tell_again_after{60'000};  // that a start was held back
 constexpr int max_resets = 2;                 // of a question, until it counts as refused
 
 Time clock_now() { return std::chrono::steady_clock::now(); }
@@ -48,6 +47,7 @@ PoolKeeper::PoolKeeper(const Surroundings& surroundings, const Board::Found& row
       log_(surroundings.log.on(log)),
       key_(row.key),
       config_(config),
+      report_(log_, config_),
       socket_folder_(socket_folder),
       rows_(row.rows),
       places_(row.rows.slot_count),
@@ -183,7 +183,7 @@ void PoolKeeper::adopt_workers() {
     if (state.phase == Phase::ready) become_ready(slot, state);
   }
   if (has_deploy) handle({Happened::deployed});
-  log_.notice("pool {}: took over {} of {} workers", config_.name, adopted, std::max(adopted, config_.processes));
+  report_.took_over(adopted);
 }
 
 std::vector<ProgramFile::Serving> PoolKeeper::serving_workers() const {
@@ -253,19 +253,11 @@ void PoolKeeper::look_at_load(Time now) {
 
 void PoolKeeper::report_scaling(std::uint32_t before, const Demand& demand, Time now) {
   const std::uint32_t target = pool_.target();
-  if (target > before)
-    log_.info("pool {}: {} requests wait: {} workers instead of {} (-max-processes {})", config_.name, demand.waiting,
-              target, before, config_.max_processes);
+  if (target > before) report_.grew(before, target, demand.waiting);
   if (demand.idle && pool_.reason(*demand.idle) == Reason::idle && pool_.state(*demand.idle).phase == Phase::draining)
-    log_.info("{} was not needed for {} (-idle-process-timeout): it ends, and {} stay", name_of(*demand.idle),
-              text_of(config_.idle_process_timeout), target);
-  if (!pool_.is_held_back() || (held_back_ && now - *held_back_ < tell_again_after)) return;
-  held_back_ = now;
-  const std::string why = room_ == 0
-                              ? "as many workers of dynamic applications live as may (FastCgiConfig -maxProcesses)"
-                              : guard_.shortage(now) + ": no more are started (-scale-guard)";
-  log_.warn("pool {}: {} requests wait, and {} workers are not enough, but {}", config_.name, demand.waiting, target,
-            why);
+    report_.was_not_needed(name_of(*demand.idle), target);
+  if (pool_.is_held_back())
+    report_.is_held_back(target, demand.waiting, room_ == 0 ? std::string() : guard_.shortage(now), now);
 }
 
 void PoolKeeper::look_after_workers(Time now) {
@@ -319,18 +311,18 @@ void PoolKeeper::perform(const Action& action) {
     case Do::ask:
       return ask(action.slot);
     case Do::stop_asking:
-      log_.info("{} has not said that it is ready within {}: it gets one request at a time", name_of(action.slot),
-                text_of(config_.ready_timeout));
+      report_.is_silent(name_of(action.slot));
       return stop_asking(action.slot);
     case Do::check:
       return check(action.slot);
     case Do::commit:
       program_.commit();
-      return report_commit();
+      return report_.committed();
     case Do::report_refusal:
-      return report_refusal(action);
+      return report_.refused(place.worker ? name_of(action.slot) : place.last_worker, action.reason,
+                             place.last_end.text, place.check_failure);
     case Do::report_hang:
-      return report_hang(action.slot);
+      return report_.hangs(name_of(action.slot), place.was_silent);
     case Do::read_stacks:
       return read_stacks(action.slot);
     case Do::terminate:
@@ -339,19 +331,15 @@ void PoolKeeper::perform(const Action& action) {
       return;
     case Do::kill:
       if (!place.worker) return;
-      log_.warn("{} has not ended within {} after SIGTERM: killed", name_of(action.slot),
-                text_of(pool_.stop_grace(action.slot)));
+      report_.is_killed(name_of(action.slot), pool_.stop_grace(action.slot));
       place.was_killed = true;
       return place.worker->kill();
     case Do::report_death:
       return report_death(action);
     case Do::report_breaker_opened:
-      return log_.error(
-          "pool {}: workers keep dying before they are ready: from now on one at a time is tried, the next in {} (the "
-          "longest pause, -restart-delay, is {})",
-          config_.name, text_of(action.delay), text_of(config_.restart_delay));
+      return report_.breaker_opened(action.delay);
     case Do::report_breaker_closed:
-      return log_.notice("pool {}: a worker has become ready again, and all others are started", config_.name);
+      return report_.breaker_closed();
   }
 }
 
@@ -486,12 +474,6 @@ void PoolKeeper::check(std::uint32_t slot) {
   }
 }
 
-void PoolKeeper::report_hang(std::uint32_t slot) {
-  log_.error("{} hangs: {}; its threads' stacks follow, then it is ended, and a successor starts", name_of(slot),
-             places_[slot].was_silent ? "it was asked while idle and did not answer (-probe-interval)"
-                                      : "requests in it are over their time (-request-timeout, -idle-timeout)");
-}
-
 void PoolKeeper::read_stacks(std::uint32_t slot) {
   Place& place = places_[slot];
   if (!place.worker) return;
@@ -521,7 +503,8 @@ void PoolKeeper::bury(std::uint32_t slot) {
   if (place.question && !place.question->is_unread()) place.question.reset();
   around_.board.publish_end(rows_.first_slot + slot);
   log_.info("{} ended: {}", place.last_worker, place.last_end.text);
-  if (pool_.state(slot).phase == Phase::stopping) report_bad_stop(slot);
+  if (pool_.state(slot).phase == Phase::stopping && !place.was_killed)
+    report_.ended_badly(place.last_worker, place.last_end);
   obituaries_.ended(slot, pool_.state(slot).generation);
   // Somebody else's SIGKILL says nothing about the program.
   const bool is_own_end = worker->end().is_known && worker->end().signal != SIGKILL;
@@ -529,14 +512,6 @@ void PoolKeeper::bury(std::uint32_t slot) {
   Event event = about(Happened::exited, slot);
   event.is_unused = place.was_unused;
   handle(event);
-}
-
-// Its end was wanted, but not this way: a request may have been lost with it.
-void PoolKeeper::report_bad_stop(std::uint32_t slot) {
-  const Place& place = places_[slot];
-  const Worker::End& end = place.last_end;
-  if (place.was_killed || !end.is_known || !end.is_failure || end.signal == SIGTERM) return;
-  log_.warn("{} crashed while it was being ended: {}", place.last_worker, end.text);
 }
 
 void PoolKeeper::report_death(const Action& action) {
@@ -551,26 +526,6 @@ void PoolKeeper::report_death(const Action& action) {
                    .successor = has_successor ? pool_.state(action.slot).generation : 0,
                    .successor_pid = has_successor ? place.worker->pid() : 0},
                   program_.open_in_force(), clock_now());
-}
-
-void PoolKeeper::report_refusal(const Action& action) {
-  const Place& place = places_[action.slot];
-  std::string worker = place.worker ? name_of(action.slot) : place.last_worker;
-  std::string why = "died before it was ready: " + place.last_end.text;
-  if (action.reason == Reason::not_ready)
-    why = "was not ready within " + text_of(config_.ready_timeout * Pool::spoken_patience);
-  if (action.reason == Reason::unfit)
-    why = fmt::format(
-        "did not pass -deploy-check {}: {}", config_.deploy_check,
-        place.check_failure.empty() ? "no answer within " + text_of(Pool::check_grace) : place.check_failure);
-  log_.error(
-      "pool {}: the new program is refused: {} {}; the old one goes on, and workers are started from it until the file "
-      "changes again",
-      config_.name, worker, why);
-}
-
-void PoolKeeper::report_commit() {
-  log_.notice("pool {}: the new program is in force; workers of the old one are replaced", config_.name);
 }
 
 Worker::Callbacks PoolKeeper::callbacks(std::uint32_t slot, std::uint32_t generation) {

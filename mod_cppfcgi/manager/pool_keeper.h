@@ -17,6 +17,7 @@
 #include "mod_cppfcgi/manager/loop.h"
 #include "mod_cppfcgi/manager/obituaries.h"
 #include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_report.h"
 #include "mod_cppfcgi/manager/program_file.h"
 #include "mod_cppfcgi/manager/question.h"
 #include "mod_cppfcgi/manager/refusal_sign.h"
@@ -126,15 +127,11 @@ class PoolKeeper final : public Keeper {
   void stop_asking(std::uint32_t slot);
   void hear(std::uint32_t slot, Question::Outcome outcome, Offer offer);
   void check(std::uint32_t slot);
-  void report_hang(std::uint32_t slot);
   void read_stacks(std::uint32_t slot);
   void write_stacks(std::uint32_t slot, const Stacks& stacks);
   void stop_reading(std::uint32_t slot);
   void bury(std::uint32_t slot);
-  void report_bad_stop(std::uint32_t slot);
   void report_death(const Action& action);
-  void report_refusal(const Action& action);
-  void report_commit();
   Worker::Callbacks callbacks(std::uint32_t slot, std::uint32_t generation);
   Event about(Happened what, std::uint32_t slot, Offer offer = {}) const;
   std::string name_of(std::uint32_t slot) const;  // of the worker that is there
@@ -151,6 +148,7 @@ class PoolKeeper final : public Keeper {
   Log log_;
   std::uint64_t key_;
   PoolConfig config_;
+  PoolReport report_;
   bool has_config_ = true;
   bool is_abandoned_ = false;
   std::string socket_folder_;
@@ -164,7 +162,6 @@ class PoolKeeper final : public Keeper {
   Vigil vigil_;
   LoadGauge gauge_;
   ScaleGuard guard_;
-  std::optional<Time> held_back_;  // a start, and it was told
   Obituaries obituaries_;
   RefusalSign refusal_sign_;
 };

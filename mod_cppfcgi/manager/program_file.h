@@ -11,7 +11,7 @@
 
 #include "mod_cppfcgi/manager/loop.h"
 #include "mod_cppfcgi/manager/pinned_program.h"
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "mod_cppfcgi/manager/program_watch.h"
 
 namespace cppfcgi {

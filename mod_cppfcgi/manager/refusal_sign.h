@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "mod_cppfcgi/manager/board.h"
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "shared/claims.h"
 
 namespace cppfcgi {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "mod_cppfcgi/manager/loop.h"
-#include "mod_cppfcgi/manager/pool.h"
+#include "mod_cppfcgi/manager/pool_events.h"
 #include "mod_cppfcgi/manager/question.h"
 #include "shared/claims.h"
 #include "shared/scoreboard.h"

@@ -153,7 +153,7 @@ class Simulation {
           fate.dies = bench_.now;
           break;
         case Do::report_death:
-          EXPECT_LE(action.delay, std::max(policy_.restart_delay, Pool::first_delay));
+          EXPECT_LE(action.delay, std::max(policy_.restart_delay, Backoff::first_delay));
           break;
         case Do::check:
           if (chance(0.9)) fate.checked = bench_.now + Duration(pick(100));
