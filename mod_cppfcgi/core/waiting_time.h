@@ -28,13 +28,14 @@ class WaitingTime {
     load_->service_us.store(mean == 0 ? us : mean + (us - mean) / weight, std::memory_order_relaxed);
   }
 
-  // How long a request that comes now waits is not known: none has ended, or no worker has been free for so long. An
-  // idle pool's workers take the first of a burst, and then it is known.
-  bool is_unknown(Clock::time_point now, std::chrono::nanoseconds since) const {
+  // None has ended yet.
+  bool knows_nothing() const { return mean_us() == 0; }
+  // No worker has been free for so long: they may hang. An idle pool's workers take the first of a burst.
+  bool is_stuck(Clock::time_point now, std::chrono::nanoseconds since) const {
     // Another's clock may have been read a little later. Unsigned, since it may be anything.
     const auto moved = static_cast<std::uint64_t>(load_->moved.load(std::memory_order_relaxed));
     const auto passed = static_cast<std::int64_t>(static_cast<std::uint64_t>(now.time_since_epoch().count()) - moved);
-    return mean_us() == 0 || passed >= since.count();
+    return passed >= since.count();
   }
   // `capacity`: requests that the pool's workers take at once.
   std::chrono::microseconds expected(std::uint32_t waiting, std::uint32_t capacity) const {

@@ -35,9 +35,11 @@ bool is_unreachable(int code) {
 
 }  // namespace
 
-std::uint32_t ClaimedWorker::queue_limit() const {
+std::uint32_t ClaimedWorker::find_queue_limit() const {
   const std::uint32_t queue =
-      settings_.queue_limit.value_or(default_queue_limit(settings_.pool, child_.claims.capacity(pool_).of_one));
+      settings_.queue_limit
+          ? *settings_.queue_limit
+          : default_queue_limit(settings_.pool, child_.claims.capacity(pool_).of_one, waits_long(false));
   return std::min({queue, thread_limit(), max_waiting});
 }
 
@@ -51,13 +53,14 @@ bool ClaimedWorker::may_grow(const Claims::Capacity& capacity) const {
   return capacity.ready < most_workers(settings_.pool) * capacity.of_one;
 }
 
-// Or for all that is known. Where the pool has room for more workers they are about to come.
-bool ClaimedWorker::waits_long() const {
+// Whether a request that comes now would. Where the pool has room for more workers they are about to come.
+bool ClaimedWorker::waits_long(bool if_nothing_is_known) const {
   const Claims::Capacity capacity = child_.claims.capacity(pool_);
   if (may_grow(capacity)) return false;
   const WaitingTime time = waiting_time();
-  return time.is_unknown(Clock::now(), long_wait) ||
-         time.expected(child_.claims.waiting(pool_), capacity.ready) >= long_wait;
+  if (time.is_stuck(Clock::now(), long_wait)) return true;
+  if (time.knows_nothing()) return if_nothing_is_known;
+  return time.expected(child_.claims.waiting(pool_), capacity.ready) >= long_wait;
 }
 
 std::uint32_t ClaimedWorker::retry_after() const {
@@ -97,14 +100,14 @@ std::optional<ClaimFailure> ClaimedWorker::claim(std::function<bool()> is_abando
       .pool = pool_,
       .key = settings_.key,
       .pid = child_.access.pid,
-      .queue_limit = [this] { return queue_limit(); },
+      .queue_limit = [this] { return queue_limit_ = find_queue_limit(); },
       .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ ? *deadline_ - Clock::now()
                                                                                  : settings_.claim_timeout),
       .nudge = child_.access.nudge,
       .may_grow = [this] { return may_grow(child_.claims.capacity(pool_)); },
       .threads = &child_.threads,
       .threads_in_server = thread_limit(),
-      .waits_long = [this] { return waits_long(); },
+      .waits_long = [this] { return waits_long(true); },
       .failed = failed_,
       .is_abandoned = std::move(is_abandoned),
   };

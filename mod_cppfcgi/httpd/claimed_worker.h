@@ -56,8 +56,8 @@ class ClaimedWorker {
 
   void count_request();
   void count_failure();
-  std::uint32_t queue_limit() const;  // requests that may wait
-  std::uint32_t retry_after() const;  // seconds
+  std::uint32_t queue_limit() const { return queue_limit_; }  // requests that might wait when it was refused
+  std::uint32_t retry_after() const;                          // seconds
   std::uint32_t refuses_for() const { return child_.claims.refuses_for(pool_); }
   // How many clients the line in the log is for that is now due; 0: none is.
   std::uint32_t count_refusal() { return child_.refusals[pool_].add(Clock::now()); }
@@ -72,9 +72,10 @@ class ClaimedWorker {
  private:
   Clock::duration time_left();
   WaitingTime waiting_time() const { return WaitingTime(child_.access.load->pools[pool_]); }
+  std::uint32_t find_queue_limit() const;
   std::uint32_t thread_limit() const;
   bool may_grow(const Claims::Capacity& capacity) const;
-  bool waits_long() const;
+  bool waits_long(bool if_nothing_is_known) const;
   Result<std::optional<std::uint32_t>> order();
   void note_service();
   void note_unreachable(int code);
@@ -88,6 +89,7 @@ class ClaimedWorker {
   std::optional<ThreadShare::Held> thread_;  // from its claim on, until the client has its answer
   std::int32_t pid_ = 0;
   std::uint32_t generation_ = 0;
+  std::uint32_t queue_limit_ = 0;
   std::optional<Failed> failed_;
   std::optional<Clock::time_point> deadline_;  // for a worker to take the request
   Clock::time_point claimed_at_;

@@ -38,13 +38,13 @@ struct PoolSettings {
 // How many workers the pool ever has at the same time, successors not counted.
 inline std::uint32_t most_workers(const PoolConfig& pool) { return std::max(pool.processes, pool.max_processes); }
 
-// Ten times what the pool can take at once; and as many as a few quick workers are asked by connections that are kept
-// busy. `capacity_of_one`: of a worker.
-inline std::uint32_t default_queue_limit(const PoolConfig& pool, std::uint32_t capacity_of_one) {
+// Ten times what the pool can take at once; but while nobody waits long, as many as a few quick workers are asked by
+// connections that are kept busy. `capacity_of_one`: of a worker.
+inline std::uint32_t default_queue_limit(const PoolConfig& pool, std::uint32_t capacity_of_one, bool waits_long) {
   const std::uint32_t at_once = pool.is_external()
                                     ? static_cast<std::uint32_t>(pool.endpoints.size()) * pool.max_connections
                                     : most_workers(pool) * capacity_of_one;
-  return std::max(10 * at_once, std::uint32_t{64});
+  return waits_long ? 10 * at_once : std::max(10 * at_once, std::uint32_t{64});
 }
 
 // FastCgiConfig: what holds for each program that no FastCgiServer names.

@@ -189,6 +189,11 @@ class Waiting {
     ask();
     EXPECT_TRUE(wait_until([&] { return served() > before; }));
   }
+  // As after a while in which no worker was free; as where one is again and again.
+  void let_wait_long() { areas_.load().pools[0].moved = 0; }
+  void let_wait_briefly() {
+    areas_.load().pools[0].moved = std::chrono::nanoseconds((Clock::now() + 1h).time_since_epoch()).count();
+  }
   void fill_queue(std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i) {
       ask();
@@ -209,13 +214,28 @@ class Waiting {
   std::vector<std::unique_ptr<HttpConnection>> clients_;
 };
 
-TEST(Queue, OfAFewWorkersHas64Places) {
-  ScriptedServer server("-processes 1 -max-threads 256",
-                        {.mpm_tuning = "StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 256\nMinSpareThreads 1\n"
-                                       "MaxSpareThreads 256"});
+const HttpdOptions many_threads{
+    .mpm_tuning = "StartServers 2\nThreadsPerChild 64\nMaxRequestWorkers 256\nMinSpareThreads 1\nMaxSpareThreads 256"};
+
+TEST(Queue, HasTenPlacesForEachRequestThatIsServedAtOnce) {
+  ScriptedServer server("-processes 1 -max-threads 256", many_threads);
+  server.expect_log("10 requests wait already");
+  Waiting waiting(server);
+  waiting.occupy_worker();
+  waiting.let_wait_long();
+  waiting.fill_queue(10);
+  const HttpResponse refused = server.ask_for(answer("never"));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.header("Retry-After"), "1");
+  EXPECT_EQ(waiting.let_go(), 11U);
+}
+
+TEST(Queue, OfAFewQuickWorkersHas64Places) {
+  ScriptedServer server("-processes 1 -max-threads 256", many_threads);
   server.expect_log("64 requests wait already");
   Waiting waiting(server);
   waiting.occupy_worker();
+  waiting.let_wait_briefly();
   waiting.fill_queue(64);
   const HttpResponse refused = server.ask_for(answer("never"));
   EXPECT_EQ(refused.status, 503);

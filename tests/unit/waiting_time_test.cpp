@@ -43,19 +43,28 @@ TEST(WaitingTime, SendsNobodyAwayForLong) {
   EXPECT_EQ(time.seconds(1024, 1), 60U);
 }
 
-TEST(WaitingTime, IsKnownOnceOneHasEndedAndWhileWorkersTakeRequests) {
+TEST(WaitingTime, IsKnownOnceOneHasEnded) {
+  PoolLoad load;
+  WaitingTime time(load);
+  EXPECT_TRUE(time.knows_nothing());
+  time.began(WaitingTime::Clock::now());
+  EXPECT_TRUE(time.knows_nothing());
+  time.add(0s, WaitingTime::Clock::now());
+  EXPECT_FALSE(time.knows_nothing());
+}
+
+TEST(WaitingTime, SeesThatNoWorkerIsFreeForLong) {
   PoolLoad load;
   WaitingTime time(load);
   const auto now = WaitingTime::Clock::now();
-  EXPECT_TRUE(time.is_unknown(now, 500ms));
-  time.began(now);
-  EXPECT_TRUE(time.is_unknown(now, 500ms)) << "none has ended ever";
-  time.add(0s, now);
-  EXPECT_FALSE(time.is_unknown(now, 500ms));
-  EXPECT_FALSE(time.is_unknown(now - 1s, 500ms)) << "of a clock that was read earlier";
-  EXPECT_TRUE(time.is_unknown(now + 500ms, 500ms)) << "all workers may hang";
+  EXPECT_TRUE(time.is_stuck(now, 500ms));
+  time.add(1ms, now);
+  EXPECT_FALSE(time.is_stuck(now, 500ms));
+  EXPECT_FALSE(time.is_stuck(now - 1s, 500ms)) << "by a clock that was read earlier";
+  EXPECT_FALSE(time.is_stuck(now + 499ms, 500ms));
+  EXPECT_TRUE(time.is_stuck(now + 500ms, 500ms)) << "all workers may hang";
   time.began(now + 10s);
-  EXPECT_FALSE(time.is_unknown(now + 10s, 500ms)) << "it was idle, and a worker has taken the first of a burst";
+  EXPECT_FALSE(time.is_stuck(now + 10s, 500ms)) << "it was idle, and a worker has taken the first of a burst";
 }
 
 TEST(WaitingTime, IsTheSameForAllChildrenAndMakesNothingOfWhatCannotBe) {
@@ -68,7 +77,7 @@ TEST(WaitingTime, IsTheSameForAllChildrenAndMakesNothingOfWhatCannotBe) {
     load.service_us = load.moved = word;
     EXPECT_GE(one.seconds(1024, 1), 1U);
     EXPECT_LE(one.seconds(1024, 1), 60U);
-    one.is_unknown(WaitingTime::Clock::now(), 500ms);
+    one.is_stuck(WaitingTime::Clock::now(), 500ms);
     one.add(1h, WaitingTime::Clock::now());
   }
 }
